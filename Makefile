@@ -1,0 +1,34 @@
+.DEFAULT_GOAL := help
+UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
+RUN := $(UV) run --frozen
+
+.PHONY: help setup demo dev test check format bench
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup:  ## Install uv (through pip, if absent) and the locked dependencies
+	@command -v uv >/dev/null 2>&1 || python3 -m uv --version >/dev/null 2>&1 || python3 -m pip install --quiet --user uv || python3 -m pip install --quiet uv
+	@$(UV) sync --frozen --quiet
+
+demo: setup  ## Start everything, index the sample documents, ask questions, show the answers
+	@$(RUN) moorage demo
+
+dev: setup  ## Start everything in the same home as the demo and keep it running (Ctrl-C stops it)
+	@$(RUN) moorage dev
+
+format: setup  ## Format and mend what can be mended mechanically
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+check: setup  ## Format, lint, types, import contracts
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+test: check  ## Check, then every test, on the real stores (builds Weaviate the first time)
+	@$(RUN) pytest
+
+bench: setup  ## Measure latency and throughput on this machine and print a table
+	@$(RUN) python -m tests.bench

@@ -1,0 +1,54 @@
+"""How patient Temporal is with each kind of work: the table of the design, in one place.
+
+A node takes its options as metadata; an activity outside a graph takes them as keyword arguments.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio.common import RetryPolicy
+
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+def node(**options: Any) -> dict[str, Any]:
+    return {"execute_in": "activity", **options}
+
+
+RECALL = node(
+    start_to_close_timeout=5 * SECOND,
+    schedule_to_close_timeout=10 * MINUTE,
+    retry_policy=RetryPolicy(initial_interval=0.5 * SECOND, backoff_coefficient=1.0),
+)
+RETRIEVE = node(
+    start_to_close_timeout=5 * SECOND,
+    schedule_to_close_timeout=60 * SECOND,
+    retry_policy=RetryPolicy(initial_interval=0.5 * SECOND, maximum_interval=5 * SECOND),
+)
+CONDENSE_CALLS = 2  # attempts that ask the model; the one after them goes on with the raw question
+CONDENSE = node(
+    start_to_close_timeout=20 * SECOND,
+    heartbeat_timeout=2 * SECOND,
+    retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=CONDENSE_CALLS + 1),
+)
+ANSWER = node(
+    start_to_close_timeout=120 * SECOND,
+    heartbeat_timeout=2 * SECOND,
+    retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=3),
+)
+PARSE = node(
+    start_to_close_timeout=120 * SECOND,
+    heartbeat_timeout=5 * SECOND,
+    retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=2),
+)
+STORE = node(  # embed, index, publish
+    start_to_close_timeout=10 * MINUTE,
+    heartbeat_timeout=5 * SECOND,
+    schedule_to_close_timeout=timedelta(hours=24),
+    retry_policy=RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
+)
+RECORD: dict[str, Any] = {  # usage, report, sweep: for ever
+    "start_to_close_timeout": 10 * SECOND,
+    "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
+}

@@ -1,0 +1,341 @@
+"""What the platform asks of the outside world: every port is the few verbs we use, with their promise.
+
+Every port that touches a tenant's data takes a Principal first and sees that tenant only; what is foreign is
+absent. Adapters raise domain.errors and nothing else.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from domain.accounts import Account, Credentials, Newcomer, Principal
+from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Turn, Utterance
+from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
+from domain.runs import Command, Kind, Launch, LiveRun, Outcome, Page, State
+from domain.search import Embedded, Generation, Hit, IndexedChunk, Passage, Query, Relevance
+from domain.usage import Month, ProviderCall
+
+# --- records: what must never be lost ---------------------------------------------------------------------
+
+
+class AccountRecords(Protocol):
+    async def register(self, newcomer: Newcomer) -> Account:
+        """A new tenant with its first account and the collection `default`. Raises UsernameTaken."""
+
+    async def credentials(self, username: str) -> Credentials | None:
+        """For login only: the one look-up that happens before there is a principal."""
+
+    async def account(self, principal: Principal) -> Account:
+        """Raises NotFound."""
+
+
+class Admissions(Protocol):
+    """One transaction before any work: the command, its subject and its reservation, or nothing at all.
+
+    `key` is the caller's Idempotency-Key; a known key with the same digest gives the stored command again,
+    with another digest it raises IdempotencyKeyReused. It is looked at before anything else.
+    """
+
+    async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
+        """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
+
+    async def admit_upload(
+        self, principal: Principal, upload: Upload, generation: Generation, key: str | None, digest: str
+    ) -> tuple[Command | None, str]:
+        """(command, document id); no command when the collection already holds the same bytes in a document.
+
+        Raises DuplicateDocument when `on_duplicate` says so, IdempotencyKeyReused.
+        """
+
+
+class RunRecords(Protocol):
+    """The registry of runs. Chat runs belong to the account that asked, ingestions to the tenant."""
+
+    async def command(self, principal: Principal, workflow_id: str) -> Command:
+        """Raises NotFound."""
+
+    async def commands(
+        self,
+        principal: Principal,
+        *,
+        kind: Kind | None = None,
+        state: State | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Command]:
+        """Newest first. `state` filters by outcome; a state that is not final selects open commands."""
+
+    async def close(self, principal: Principal, workflow_id: str, outcome: Outcome) -> bool:
+        """Write the outcome to the command and its subject, once: False when there already is one."""
+
+
+class Registry(Protocol):
+    """The operator's view over all tenants; only the sweeper and the launcher's tools may hold it."""
+
+    async def open_commands(self, older_than: timedelta, limit: int) -> list[Command]:
+        """Commands without an outcome, those looked at longest ago first; being listed counts as being looked at."""
+
+
+class DocumentRecords(Protocol):
+    async def collections(self, principal: Principal) -> list[Collection]: ...
+
+    async def collection(self, principal: Principal, name: str) -> Collection:
+        """Raises NotFound."""
+
+    async def documents(
+        self,
+        principal: Principal,
+        *,
+        collection: str | None = None,
+        state: State | str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Document]:
+        """Newest first; `state` is `ready` or the state of a pending version."""
+
+    async def document(self, principal: Principal, document_id: str) -> Document:
+        """Raises NotFound."""
+
+    async def require(self, principal: Principal, document_ids: Sequence[str]) -> None:
+        """Raises NotFound unless every one of them is the tenant's."""
+
+    async def version(self, principal: Principal, document_id: str, version: int) -> Version:
+        """Raises NotFound."""
+
+    async def parsed(self, principal: Principal, document_id: str, version: int, *, pages: int | None) -> None:
+        """Note what the parser found."""
+
+    async def stage(self, principal: Principal, document_id: str, version: int) -> None:
+        """From now on chunks of this version may be in the index, though it is not live."""
+
+    async def publish(self, principal: Principal, document_id: str, version: int, *, chunks: int) -> bool:
+        """One update makes this version live and closes its command. False when that was done before."""
+
+    async def staged(self, principal: Principal, collection_id: str, limit: int) -> list[str]:
+        """Version keys of the collection that may be in the index without being live."""
+
+    async def live(self, principal: Principal, document_ids: Sequence[str]) -> dict[str, Live]:
+        """The live versions among these documents; a document without one is missing."""
+
+
+class TurnRecords(Protocol):
+    """Conversations and turns belong to the account: a colleague's are absent."""
+
+    async def turn(self, principal: Principal, conversation_id: str, seq: int) -> Turn:
+        """Raises NotFound."""
+
+    async def turn_of_run(self, principal: Principal, workflow_id: str) -> Turn:
+        """Raises NotFound."""
+
+    async def window(self, principal: Principal, conversation_id: str, before: int, messages: int) -> list[Line]:
+        """The last `messages` messages of answered turns with a smaller seq, oldest first."""
+
+    async def note_query(self, principal: Principal, turn: Turn, query: str, *, flags: Sequence[str]) -> None:
+        """What `condense` made of the question."""
+
+    async def note_passages(
+        self, principal: Principal, turn: Turn, passages: Sequence[Passage], *, relevant: bool
+    ) -> None:
+        """What `retrieve` found, best first."""
+
+    async def commit_answer(
+        self, principal: Principal, turn: Turn, answer: Answer, calls: Sequence[ProviderCall]
+    ) -> Turn:
+        """The answer, its provider calls and the run's outcome in one transaction; the stored turn if there is one."""
+
+    async def conversations(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Conversation]: ...
+
+    async def history(self, principal: Principal, conversation_id: str, limit: int) -> list[Utterance]:
+        """The newest messages, oldest first. Raises NotFound."""
+
+    async def forget(self, principal: Principal, conversation_id: str) -> list[str]:
+        """Delete conversation and turns, keep the ledger; the workflow ids of its runs. Raises NotFound."""
+
+
+class UsageRecords(Protocol):
+    async def record(self, principal: Principal, calls: Sequence[ProviderCall]) -> None:
+        """Append to the ledger; an op_id that is there already changes nothing."""
+
+    async def settle(self, principal: Principal, workflow_id: str) -> int:
+        """Move what the run really cost into the month and release its reservation; the tokens counted.
+
+        Idempotent: every call counts once, the reservation is released once.
+        """
+
+    async def month(self, principal: Principal, month: str) -> Month: ...
+
+
+# --- the other stores ---------------------------------------------------------------------------------------
+
+
+class Blobs(Protocol):
+    """Bytes by path; paths are relative to the tenant."""
+
+    async def put(self, principal: Principal, path: str, data: bytes) -> None: ...
+
+    async def get(self, principal: Principal, path: str) -> bytes:
+        """Raises NotFound."""
+
+    async def exists(self, principal: Principal, path: str) -> bool: ...
+
+    def writer(self, principal: Principal, path: str) -> AbstractAsyncContextManager["BlobWriter"]:
+        """Write piece by piece; leaving with an error leaves no blob behind."""
+
+    def stream(self, principal: Principal, path: str) -> AsyncIterator[bytes]:
+        """Raises NotFound before the first piece."""
+
+    async def delete(self, principal: Principal, prefix: str) -> None:
+        """Everything under `prefix`, which names a folder."""
+
+    async def ping(self) -> None: ...
+
+
+class BlobWriter(Protocol):
+    async def write(self, piece: bytes) -> None: ...
+
+
+class VectorStore(Protocol):
+    """The search index: one class per generation, one native tenant per tenant of ours."""
+
+    async def prepare(self, generation: Generation) -> None:
+        """Make the class if it is missing; safe to call from many processes."""
+
+    async def insert(self, principal: Principal, generation: Generation, chunks: Sequence[IndexedChunk]) -> None:
+        """Write chunks under their ids; the same ids again change nothing. Every object's result is checked."""
+
+    async def count(self, principal: Principal, generation: Generation, version_key: str) -> int:
+        """Chunks of this version in the index, read from the index."""
+
+    async def search(self, principal: Principal, query: Query) -> list[Hit]:
+        """Best first, with cosine (when the query has a vector) and term coverage. Empty for a new tenant."""
+
+    async def delete(self, principal: Principal, generation: Generation, version_key: str) -> None:
+        """Every chunk of this version; ends when none is left."""
+
+    async def ping(self) -> None: ...
+
+
+class Tokenizer(Protocol):
+    """The local embedding model's tokens: the measure of chunks and, times 1.5, of budgets."""
+
+    async def counts(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, without the model's prefix and end marks."""
+
+    async def cuts(self, text: str, limit: int) -> list[int]:
+        """Offsets (code points) that cut a text into pieces of at most `limit` tokens, ends excluded."""
+
+
+class Embedder(Protocol):
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def generation(self) -> Generation:
+        """Model, dimensions, analyser and chunker: the identity of the index it can serve."""
+
+    @property
+    def relevance(self) -> Relevance | None:
+        """None where nobody measured the constants for this model: then every hit counts."""
+
+    @property
+    def billable(self) -> bool: ...
+
+    async def query(self, text: str) -> Embedded: ...
+
+    async def passages(self, texts: Sequence[str]) -> Embedded: ...
+
+
+class Parser(Protocol):
+    async def parse(self, data: bytes, media_type: MediaType) -> Parsed:
+        """Raises BadDocument for what the bytes are to blame for."""
+
+
+class Answerer(Protocol):
+    """Reads a prompt, yields pieces of text and at the end one Completion whose text is their concatenation."""
+
+    @property
+    def billable(self) -> bool:
+        """A paid provider answers."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What can be asked for, the default first."""
+
+    @property
+    def talks(self) -> bool:
+        """Can answer without passages."""
+
+    def answer(self, prompt: Prompt) -> AsyncIterator[str | Completion]: ...
+
+    async def condense(self, question: str, history: Sequence[Line], model: str | None) -> Completion | None:
+        """A question that stands alone; None where there is no language model to write one."""
+
+
+class Windows(Protocol):
+    """The last messages of a conversation, kept at hand for 7 days. A cache: losing it costs a read."""
+
+    async def get(self, principal: Principal, conversation_id: str, before: int) -> list[Line] | None:
+        """None when it is not there or does not end at turn `before - 1`."""
+
+    async def put(self, principal: Principal, conversation_id: str, before: int, lines: Sequence[Line]) -> None: ...
+
+    async def drop(self, principal: Principal, conversation_id: str) -> None: ...
+
+
+class Events(Protocol):
+    """A run's event stream. Only closing events so far: `done`, `error`, `cancelled`, `parked`."""
+
+    async def publish(self, principal: Principal, workflow_id: str, event: str) -> None:
+        """Never fails a run: what cannot be published is found in the row by whoever waits."""
+
+    def follow(self, principal: Principal, workflow_id: str) -> AbstractAsyncContextManager["Waiter"]:
+        """Start listening; an event that is already there counts."""
+
+    async def drop(self, principal: Principal, workflow_ids: Sequence[str]) -> None: ...
+
+
+class Waiter(Protocol):
+    async def closed(self, timeout: float) -> bool:
+        """True as soon as a closing event is there, False after `timeout` seconds."""
+
+
+class Sessions(Protocol):
+    """Refresh tokens, by hash."""
+
+    async def remember(self, principal: Principal, token_hash: str, lifetime: timedelta) -> None: ...
+
+    async def ping(self) -> None: ...
+
+
+class Passwords(Protocol):
+    async def hash(self, password: str) -> str: ...
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """None takes as long as a real one and is False."""
+
+
+class Tokens(Protocol):
+    def issue(self, account: Account) -> tuple[str, int]:
+        """(access token, seconds it lives)."""
+
+    def verify(self, token: str) -> Principal:
+        """Raises Unauthenticated or TokenExpired."""
+
+    def refresh_token(self) -> tuple[str, str]:
+        """(token to hand out once, hash to keep)."""
+
+
+class Engine(Protocol):
+    """Temporal, as far as the platform needs it."""
+
+    async def start(self, principal: Principal, launch: Launch) -> str:
+        """The run id. Started already, or finished, is success. Raises TemporalUnavailable."""
+
+    async def describe(self, principal: Principal, workflow_id: str) -> LiveRun | None:
+        """None when Temporal does not know it (yet, or any more)."""
+
+    async def cancel(self, principal: Principal, workflow_id: str) -> None: ...
+
+    async def ping(self) -> None: ...

@@ -1,0 +1,98 @@
+"""Every knob, read once from the environment (`MOORAGE_*`, then `.env`) by the entry points and passed down."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEV_KEY = "moorage-development-key-never-use-in-production"
+MEGABYTE = 1_000_000
+
+
+class Environment(StrEnum):
+    DEV = "dev"
+    PRODUCTION = "production"
+
+
+def _plain(name: str) -> AliasChoices:
+    """A setting that the rest of the world knows by another name; ours wins."""
+    return AliasChoices(f"MOORAGE_{name}", name)
+
+
+class Settings(BaseSettings):
+    """One frozen value; nothing reads the environment after this."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MOORAGE_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    env: Environment = Environment.DEV
+    home: Path = Path(".moorage")
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    metrics_port: int = Field(0, ge=0, le=65535, description="Workers only; 0 picks a free one")
+    secret_key: SecretStr = SecretStr(DEV_KEY)
+    docs: bool = True
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    registration: Literal["open", "invite", "closed"] = "open"
+    token_limit: int = Field(100_000, ge=0, description="Monthly tokens of a new tenant")
+    access_token_seconds: int = Field(900, ge=60, le=900)
+    refresh_token_days: int = Field(14, ge=1, le=30)
+    max_upload_bytes: int = Field(10 * MEGABYTE, ge=1)
+
+    database_url: SecretStr = SecretStr("")
+    blobs_url: str = ""
+
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_ui_url: str = "http://127.0.0.1:8233"
+
+    weaviate_url: str = Field("http://127.0.0.1:8088", validation_alias=_plain("WEAVIATE_URL"))
+    weaviate_grpc_port: int = Field(50051, validation_alias=_plain("WEAVIATE_GRPC_PORT"))
+    weaviate_api_key: SecretStr = Field(SecretStr(""), validation_alias=_plain("WEAVIATE_API_KEY"))
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), validation_alias=_plain("REDIS_URL"))
+
+    openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=_plain("OPENAI_API_KEY"))
+    openai_base_url: str = Field("", validation_alias=_plain("OPENAI_BASE_URL"))
+    chat_model: str = "gpt-4o-mini"
+    embedder: Literal["local", "openai"] = "local"
+    embedding_model: str = "text-embedding-3-small"
+    embedding_dimensions: int = Field(1536, ge=1, le=8192)
+    cache_dir: Path = Path("~/.cache/moorage")
+
+    @model_validator(mode="after")
+    def _refuse_weak_secrets(self) -> Self:
+        if self.env is Environment.DEV:
+            return self
+        key = self.secret_key.get_secret_value()
+        if key == DEV_KEY or len(key) < 32 or len(set(key)) < 8:
+            raise ValueError("MOORAGE_SECRET_KEY: production needs a random key of at least 32 characters")
+        return self
+
+    @property
+    def talks(self) -> bool:
+        """A language model is configured."""
+        return bool(self.openai_api_key.get_secret_value() or self.openai_base_url)
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the database; a file under the home unless set."""
+        return self.database_url.get_secret_value() or f"sqlite+aiosqlite:///{self.home.absolute() / 'moorage.db'}"
+
+    @property
+    def blobs(self) -> str:
+        """URL of the blob store; a folder under the home unless set."""
+        return self.blobs_url or (self.home.absolute() / "blobs").as_uri()
+
+    @property
+    def cache(self) -> Path:
+        """Per-user folder of things built once: embedding model, Weaviate binary."""
+        return self.cache_dir.expanduser()
