@@ -14,41 +14,10 @@ HANGUL = re.compile("[가-힣ㄱ-ㅣ]")
 
 # Lucene's English list, which Weaviate's `en` preset repeats.
 STOP = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "such",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "will",
-        "with",
-    ]
+    (
+        "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
+        "they this to was will with"
+    ).split(" ")
 )
 
 _local = threading.local()  # a Stemmer is not safe to share between threads

@@ -297,8 +297,8 @@ class Events(Protocol):
 
 
 class Waiter(Protocol):
-    async def closed(self, timeout: float) -> bool:
-        """True as soon as a closing event is there, False after `timeout` seconds."""
+    async def closed(self, seconds: float) -> bool:
+        """True as soon as a closing event is there, False after that many seconds."""
 
 
 class Sessions(Protocol):
