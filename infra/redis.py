@@ -1,0 +1,143 @@
+"""Hot state in Redis: conversation windows, runs' event streams, refresh tokens. Every key starts with the tenant."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import timedelta
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from domain.accounts import Principal
+from domain.chat import Line, Speaker
+from domain.errors import RedisUnavailable
+from domain.ports import Waiter
+from infra.redis_reader import RedisReader
+
+SECONDS = 1.0  # our deadline for any call; the client alone needs 10 s to give up on a stalled server
+CONNECTIONS = 32
+WINDOW_LIFETIME = timedelta(days=7)
+EVENTS_LIFETIME = timedelta(hours=1)
+
+log = structlog.get_logger()
+
+
+def pool(url: str) -> Redis:
+    """A client over one pool; calls beyond its size wait for a connection. Whoever opens it closes it (`aclose`).
+
+    Without retries: a reply that was lost would make the client send the command twice.
+    """
+    return Redis.from_pool(
+        BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=SECONDS,
+            socket_timeout=SECONDS,
+            socket_connect_timeout=SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+            protocol=2,
+        )
+    )
+
+
+@asynccontextmanager
+async def _deadline(failure: str, **facts: str) -> AsyncIterator[None]:
+    """Raises RedisUnavailable after noting the failure, without the vendor's message: it can quote a command."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            yield
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        log.warning(failure, error=type(error).__name__, **facts)
+        raise RedisUnavailable from None
+
+
+class RedisWindows:
+    """The database is the truth: what Redis cannot do here is logged and left."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def get(self, principal: Principal, conversation_id: str, before: int) -> list[Line] | None:
+        kept = None
+        with suppress(RedisUnavailable):
+            async with _deadline("window_not_read"):
+                kept = await self._redis.get(_window(principal, conversation_id))
+        return None if kept is None else _lines(kept, before)
+
+    async def put(self, principal: Principal, conversation_id: str, before: int, lines: Sequence[Line]) -> None:
+        rows = [{"speaker": line.speaker, "text": line.text} for line in lines]
+        kept = json.dumps({"before": before, "lines": rows}, ensure_ascii=False)
+        with suppress(RedisUnavailable):
+            async with _deadline("window_not_kept"):
+                await self._redis.set(_window(principal, conversation_id), kept, ex=WINDOW_LIFETIME)
+
+    async def drop(self, principal: Principal, conversation_id: str) -> None:
+        """Raises RedisUnavailable: whoever asks for words to be deleted must know that they are."""
+        async with _deadline("window_not_dropped"):
+            await self._redis.delete(_window(principal, conversation_id))
+
+
+class RedisEvents:
+    """One stream per run, kept for an hour; all waiters of a process share one reader."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._reader = RedisReader(redis)
+
+    async def aclose(self) -> None:
+        """Before the client it was built with is closed."""
+        await self._reader.aclose()
+
+    async def publish(self, principal: Principal, workflow_id: str, event: str) -> None:
+        key = _events(principal, workflow_id)
+        with suppress(RedisUnavailable):
+            async with _deadline("event_not_published", workflow=workflow_id):
+                commands = self._redis.pipeline(transaction=False)
+                commands.xadd(key, {"type": event})
+                commands.expire(key, EVENTS_LIFETIME)
+                await commands.execute()
+
+    def follow(self, principal: Principal, workflow_id: str) -> AbstractAsyncContextManager[Waiter]:
+        return self._reader.follow(_events(principal, workflow_id))
+
+    async def drop(self, principal: Principal, workflow_ids: Sequence[str]) -> None:
+        """Raises RedisUnavailable."""
+        if workflow_ids:
+            async with _deadline("events_not_dropped"):
+                await self._redis.delete(*(_events(principal, workflow_id) for workflow_id in workflow_ids))
+
+
+class RedisSessions:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def remember(self, principal: Principal, token_hash: str, lifetime: timedelta) -> None:
+        async with _deadline("session_not_kept"):
+            await self._redis.set(f"{principal.tenant}:refresh:{token_hash}", principal.account, ex=lifetime)
+
+    async def ping(self) -> None:
+        async with _deadline("redis_silent"):
+            await self._redis.ping()
+
+
+def _window(principal: Principal, conversation_id: str) -> str:
+    return f"{principal.tenant}:window:{conversation_id}"
+
+
+def _events(principal: Principal, workflow_id: str) -> str:
+    return f"{principal.tenant}:events:{workflow_id}"
+
+
+def _lines(kept: str | bytes, before: int) -> list[Line] | None:
+    """None for a window that ends elsewhere, or that another release wrote."""
+    try:
+        window = json.loads(kept)
+        lines = [Line(Speaker(row["speaker"]), str(row["text"])) for row in window["lines"]]
+        return lines if window["before"] == before else None
+    except (ValueError, KeyError, TypeError):
+        return None

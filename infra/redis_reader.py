@@ -1,0 +1,134 @@
+"""One reader per process: a single blocking XREAD over every run's stream that somebody waits for."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+from redis.asyncio import ConnectionPool, Redis
+from redis.exceptions import RedisError
+
+CLOSING = frozenset({"done", "error", "cancelled", "parked"})
+BLOCK = 5.0  # seconds that one XREAD waits; a lost wake-up costs no more than that
+GRACE = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between attempts while Redis is away
+WAKE_LIFETIME = 3600
+
+log = structlog.get_logger()
+
+
+class Followed:
+    """A stream and how far it was read, from its beginning."""
+
+    def __init__(self) -> None:
+        self.followers = 0
+        self.position = "0"
+        self.ended = asyncio.Event()
+
+    async def closed(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
+        return self.ended.is_set()
+
+
+class RedisReader:
+    """Starts with the first follower. A stream of our own wakes it when it has to wait for other streams as well."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._blocking = _own_connection(redis)
+        self._wake = f"wake:{uuid.uuid4().hex}"
+        self._woken = "0"
+        self._streams: dict[str, Followed] = {}
+        self._reading: dict[str, Followed] = {}  # what the XREAD under way waits for
+        self._waking = False
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._blocking.aclose()
+
+    @asynccontextmanager
+    async def follow(self, key: str) -> AsyncIterator[Followed]:
+        stream = self._streams.setdefault(key, Followed())
+        stream.followers += 1
+        try:
+            await self._attend(key, stream)
+            yield stream
+        finally:
+            stream.followers -= 1
+            if not stream.followers:
+                del self._streams[key]
+
+    async def _attend(self, key: str, stream: Followed) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        self._wanted.set()
+        if self._reading and self._reading.get(key) is not stream and not self._waking:
+            await self._ring()
+
+    async def _ring(self) -> None:
+        """One for all that came since the XREAD began. It is kept, so it counts even if it overtakes the XREAD."""
+        self._waking = True
+        try:
+            async with asyncio.timeout(GRACE), self._redis.pipeline(transaction=False) as commands:
+                commands.xadd(self._wake, {"type": "wake"}, maxlen=1, approximate=False)
+                commands.expire(self._wake, WAKE_LIFETIME)
+                await commands.execute()
+        except (RedisError, OSError):
+            self._waking = False
+        except asyncio.CancelledError:
+            self._waking = False
+            raise
+
+    async def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self._wanted.wait()
+                await self._read()
+                pause = FIRST_PAUSE
+            except (RedisError, OSError) as error:
+                if pause == FIRST_PAUSE:
+                    log.warning("event_reader_lost", error=type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _read(self) -> None:
+        self._reading = {key: stream for key, stream in self._streams.items() if not stream.ended.is_set()}
+        if not self._reading:
+            self._wanted.clear()
+            return
+        positions: dict[Any, Any] = {key: stream.position for key, stream in self._reading.items()}
+        try:
+            async with asyncio.timeout(BLOCK + GRACE):
+                reply: Any = await self._blocking.xread({self._wake: self._woken, **positions}, block=int(1000 * BLOCK))
+            for key, entries in reply:
+                self._take(key, entries)
+        finally:
+            self._reading = {}
+            self._waking = False
+
+    def _take(self, key: str, entries: list[tuple[str, dict[str, str]]]) -> None:
+        position = entries[-1][0]
+        if key == self._wake:
+            self._woken = position
+            return
+        stream = self._reading[key]
+        stream.position = position
+        if any(fields.get("type") in CLOSING for _, fields in entries):
+            stream.ended.set()
+
+
+def _own_connection(redis: Redis) -> Redis:
+    """To the same server, without the deadline of ordinary calls, and never waiting in their queue."""
+    ordinary = redis.connection_pool
+    kwargs = {**ordinary.connection_kwargs, "socket_timeout": BLOCK + GRACE}
+    return Redis.from_pool(ConnectionPool(ordinary.connection_class, max_connections=1, **kwargs))

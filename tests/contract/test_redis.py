@@ -1,0 +1,334 @@
+"""What hot state promises: windows, event streams and sessions on a real server, and without one."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from domain.accounts import Principal
+from domain.chat import Line, Speaker
+from domain.errors import RedisUnavailable
+from domain.names import new_id
+from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+
+LINES = [Line(Speaker.USER, "서울의 인구는?"), Line(Speaker.ASSISTANT, 'About "9.4" million.\n')]
+RUN = "chat:t:c:1"
+
+
+@pytest.fixture
+async def away(closed_port: int) -> AsyncIterator[Redis]:
+    """A client whose server is not there."""
+    client = pool(f"redis://127.0.0.1:{closed_port}/0")
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def silent(silent_port: int) -> AsyncIterator[Redis]:
+    """A client whose server does not answer."""
+    client = pool(f"redis://127.0.0.1:{silent_port}/0")
+    yield client
+    await client.aclose()
+
+
+async def blocked(redis: Redis) -> list[dict[str, str]]:
+    """The connections that wait for streams right now."""
+    clients: list[dict[str, str]] = await redis.client_list()
+    return [client for client in clients if client["cmd"] == "xread"]
+
+
+# --- windows --------------------------------------------------------------------------------------------------
+
+
+async def test_a_window_comes_back_as_it_was_put(windows: RedisWindows, principal: Principal) -> None:
+    await windows.put(principal, "c", 2, LINES)
+
+    assert await windows.get(principal, "c", 2) == LINES
+
+
+async def test_a_window_that_ends_elsewhere_is_not_there(windows: RedisWindows, principal: Principal) -> None:
+    await windows.put(principal, "c", 2, LINES)
+
+    assert await windows.get(principal, "c", 3) is None
+
+
+async def test_a_window_that_was_never_put_is_not_there(windows: RedisWindows, principal: Principal) -> None:
+    assert await windows.get(principal, "c", 1) is None
+
+
+async def test_a_dropped_window_is_gone(windows: RedisWindows, principal: Principal) -> None:
+    await windows.put(principal, "c", 2, LINES)
+
+    await windows.drop(principal, "c")
+
+    assert await windows.get(principal, "c", 2) is None
+
+
+async def test_a_window_belongs_to_its_tenant(windows: RedisWindows, principal: Principal, stranger: Principal) -> None:
+    await windows.put(principal, "c", 2, LINES)
+
+    assert await windows.get(stranger, "c", 2) is None
+
+
+async def test_a_window_is_kept_for_a_week_under_a_key_of_its_tenant(
+    windows: RedisWindows, redis: Redis, principal: Principal
+) -> None:
+    await windows.put(principal, "c", 2, LINES)
+
+    assert await redis.keys(f"{principal.tenant}:*") == [f"{principal.tenant}:window:c"]
+    assert 7 * 86_400 - 60 < await redis.ttl(f"{principal.tenant}:window:c") <= 7 * 86_400
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "[]", '{"before": 2}', json.dumps({"before": 2, "lines": [{"speaker": "robot", "text": "x"}]})]
+)
+async def test_a_window_of_another_shape_is_not_there(
+    windows: RedisWindows, redis: Redis, principal: Principal, kept: str
+) -> None:
+    await redis.set(f"{principal.tenant}:window:c", kept)
+
+    assert await windows.get(principal, "c", 2) is None
+
+
+async def test_without_redis_there_is_no_window_and_nobody_fails(away: Redis, principal: Principal) -> None:
+    windows = RedisWindows(away)
+
+    await windows.put(principal, "c", 2, LINES)
+
+    assert await windows.get(principal, "c", 2) is None
+
+
+async def test_without_redis_a_window_cannot_be_dropped_silently(away: Redis, principal: Principal) -> None:
+    with pytest.raises(RedisUnavailable):
+        await RedisWindows(away).drop(principal, "c")
+
+
+async def test_a_server_that_does_not_answer_costs_a_second(silent: Redis, principal: Principal) -> None:
+    async with asyncio.timeout(1.5):
+        assert await RedisWindows(silent).get(principal, "c", 2) is None
+
+
+async def test_more_calls_than_connections_wait_for_one(windows: RedisWindows, principal: Principal) -> None:
+    await windows.put(principal, "c", 2, LINES)
+
+    found = await asyncio.gather(*(windows.get(principal, "c", 2) for _ in range(200)))
+
+    assert found == [LINES] * 200
+
+
+async def test_a_cancelled_call_leaves_no_reply_behind_for_the_next(redis: Redis, principal: Principal) -> None:
+    key = f"{principal.tenant}:test"
+    call = asyncio.ensure_future(redis.blpop([key], timeout=1))
+    while not [client for client in await redis.client_list() if client["cmd"] == "blpop"]:
+        await asyncio.sleep(0)
+
+    call.cancel()
+    await asyncio.wait([call])
+
+    assert [await redis.echo(str(number)) for number in range(40)] == [str(number) for number in range(40)]
+
+
+# --- events ---------------------------------------------------------------------------------------------------
+
+
+async def test_an_event_published_before_counts(events: RedisEvents, principal: Principal) -> None:
+    await events.publish(principal, RUN, "done")
+
+    async with events.follow(principal, RUN) as waiter:
+        assert await waiter.closed(2)
+
+
+@pytest.mark.parametrize("event", ["done", "error", "cancelled", "parked"])
+async def test_an_event_published_while_waiting_ends_the_wait(
+    events: RedisEvents, principal: Principal, event: str
+) -> None:
+    async with events.follow(principal, RUN) as waiter:
+        wait = asyncio.create_task(waiter.closed(2))
+        await asyncio.sleep(0)
+        await events.publish(principal, RUN, event)
+
+        assert await wait
+
+
+async def test_an_event_of_another_process_ends_the_wait(
+    events: RedisEvents, redis: Redis, principal: Principal
+) -> None:
+    other = RedisEvents(redis)
+    async with events.follow(principal, RUN) as waiter:
+        await other.publish(principal, RUN, "done")
+
+        assert await waiter.closed(2)
+    await other.aclose()
+
+
+async def test_silence_is_false_after_the_time_asked_for(events: RedisEvents, principal: Principal) -> None:
+    async with events.follow(principal, RUN) as waiter:
+        assert not await waiter.closed(0.05)
+
+
+async def test_an_event_that_closes_nothing_ends_no_wait(events: RedisEvents, principal: Principal) -> None:
+    await events.publish(principal, RUN, "delta")
+
+    async with events.follow(principal, RUN) as waiter:
+        assert not await waiter.closed(0.1)
+        await events.publish(principal, RUN, "done")
+        assert await waiter.closed(2)
+
+
+async def test_a_follower_that_comes_later_is_told_of_what_others_have_read(
+    events: RedisEvents, principal: Principal
+) -> None:
+    async with events.follow(principal, RUN) as first:
+        await events.publish(principal, RUN, "done")
+        assert await first.closed(2)
+        async with events.follow(principal, RUN) as second:
+            assert await second.closed(0)
+
+    async with events.follow(principal, RUN) as third:
+        assert await third.closed(2)
+
+
+async def test_events_belong_to_their_tenant(events: RedisEvents, principal: Principal, stranger: Principal) -> None:
+    await events.publish(principal, RUN, "done")
+
+    async with events.follow(stranger, RUN) as waiter:
+        assert not await waiter.closed(0.1)
+
+
+async def test_a_stream_followed_while_the_reader_waits_for_others_is_heard(
+    events: RedisEvents, redis: Redis, principal: Principal
+) -> None:
+    async with events.follow(principal, "first"):
+        while not await blocked(redis):
+            await asyncio.sleep(0.001)
+        await events.publish(principal, "second", "done")
+
+        async with events.follow(principal, "second") as waiter:
+            assert await waiter.closed(1)
+
+
+async def test_two_hundred_waiters_have_one_reader(events: RedisEvents, redis: Redis, principal: Principal) -> None:
+    runs = [f"run-{number}" for number in range(100)]
+
+    async def wait(run: str) -> bool:
+        async with events.follow(principal, run) as waiter:
+            return await waiter.closed(10)
+
+    waits = [asyncio.create_task(wait(run)) for run in runs * 2]
+    while not (readers := await blocked(redis)):
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*(events.publish(principal, run, "done") for run in runs))
+
+    assert len(readers) == 1
+    assert await asyncio.gather(*waits) == [True] * 200
+
+
+async def test_thousands_of_follows_leave_nothing_behind(
+    events: RedisEvents, redis: Redis, principal: Principal
+) -> None:
+    async with events.follow(principal, RUN) as waiter:
+        await waiter.closed(0)
+    tasks, connections = len(asyncio.all_tasks()), len(await redis.client_list())
+
+    for number in range(2000):
+        async with events.follow(principal, f"run-{number}") as waiter:
+            await waiter.closed(0)
+
+    assert len(asyncio.all_tasks()) == tasks
+    assert len(await redis.client_list()) == connections
+    assert await redis.keys(f"{principal.tenant}:*") == []
+
+
+async def test_the_reader_comes_back_when_its_connection_is_cut(
+    events: RedisEvents, redis: Redis, principal: Principal
+) -> None:
+    async with events.follow(principal, RUN) as waiter:
+        while not (readers := await blocked(redis)):
+            await asyncio.sleep(0.001)
+        await redis.client_kill_filter(_id=readers[0]["id"])
+        await events.publish(principal, RUN, "done")
+
+        assert await waiter.closed(3)
+
+
+async def test_closing_ends_the_reader(redis: Redis, principal: Principal) -> None:
+    tasks = asyncio.all_tasks()
+    events = RedisEvents(redis)
+    async with events.follow(principal, RUN):
+        while not await blocked(redis):
+            await asyncio.sleep(0.001)
+
+    await events.aclose()
+
+    assert asyncio.all_tasks() == tasks
+    while await blocked(redis):
+        await asyncio.sleep(0.001)
+
+
+async def test_a_stream_is_kept_for_an_hour_under_a_key_of_its_tenant(
+    events: RedisEvents, redis: Redis, principal: Principal
+) -> None:
+    await events.publish(principal, RUN, "done")
+
+    assert await redis.keys(f"{principal.tenant}:*") == [f"{principal.tenant}:events:{RUN}"]
+    assert 3600 - 60 < await redis.ttl(f"{principal.tenant}:events:{RUN}") <= 3600
+
+
+async def test_dropped_streams_are_gone(events: RedisEvents, redis: Redis, principal: Principal) -> None:
+    await events.publish(principal, "one", "done")
+    await events.publish(principal, "two", "done")
+
+    await events.drop(principal, ["one", "two"])
+    await events.drop(principal, [])
+
+    assert await redis.keys(f"{principal.tenant}:*") == []
+
+
+async def test_without_redis_publishing_fails_no_run_and_waiting_ends_in_time(
+    away: Redis, principal: Principal
+) -> None:
+    events = RedisEvents(away)
+
+    await events.publish(principal, RUN, "done")
+    async with events.follow(principal, RUN) as waiter:
+        heard = await waiter.closed(0.3)
+
+    assert not heard
+    await events.aclose()
+
+
+# --- sessions -------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_remembered_by_hash_for_its_lifetime(
+    sessions: RedisSessions, redis: Redis, principal: Principal
+) -> None:
+    digest = new_id()
+
+    await sessions.remember(principal, digest, timedelta(days=14))
+
+    key = f"{principal.tenant}:refresh:{digest}"
+    assert await redis.get(key) == principal.account
+    assert 14 * 86_400 - 60 < await redis.ttl(key) <= 14 * 86_400
+
+
+async def test_a_server_that_lives_answers_a_ping(sessions: RedisSessions) -> None:
+    await sessions.ping()
+
+
+async def test_without_redis_a_session_is_not_remembered_silently(away: Redis, principal: Principal) -> None:
+    sessions = RedisSessions(away)
+
+    with pytest.raises(RedisUnavailable):
+        await sessions.ping()
+    with pytest.raises(RedisUnavailable):
+        await sessions.remember(principal, "hash", timedelta(days=14))
+
+
+async def test_a_session_that_cannot_be_remembered_is_told_within_a_second(silent: Redis, principal: Principal) -> None:
+    async with asyncio.timeout(1.5):
+        with pytest.raises(RedisUnavailable):
+            await RedisSessions(silent).remember(principal, "hash", timedelta(days=14))
