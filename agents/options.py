@@ -48,7 +48,14 @@ STORE = node(  # embed, index, publish
     schedule_to_close_timeout=timedelta(hours=24),
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
 )
-RECORD: dict[str, Any] = {  # usage, report, sweep: for ever
+RECORD: dict[str, Any] = {  # usage, report: for ever
     "start_to_close_timeout": 10 * SECOND,
     "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
 }
+SWEEP: dict[str, Any] = {  # the schedule comes again: a sweep that hangs must not hold up the next
+    "start_to_close_timeout": 30 * SECOND,
+    "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_attempts=3),
+}
+
+# What a whole run may take. An ingestion may be parked for 14 days, several times.
+EXECUTION = {"ChatTurn": timedelta(hours=1), "IngestDocument": timedelta(days=60), "Sweep": timedelta(minutes=5)}

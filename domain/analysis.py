@@ -2,9 +2,10 @@
 
 import re
 import threading
-import unicodedata
 
 import Stemmer
+
+from domain.characters import normalized
 
 VERSION = 1  # raise it when the same text gives other terms: an index made before is then of another generation
 
@@ -14,10 +15,8 @@ HANGUL = re.compile("[가-힣ㄱ-ㅣ]")
 
 # Lucene's English list, which Weaviate's `en` preset repeats.
 STOP = frozenset(
-    (
-        "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
-        "they this to was will with"
-    ).split(" ")
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
+    "to was will with".split()
 )
 
 _local = threading.local()  # a Stemmer is not safe to share between threads
@@ -26,7 +25,7 @@ _local = threading.local()  # a Stemmer is not safe to share between threads
 def terms(text: str) -> list[str]:
     """Terms in order of appearance, repeats kept; empty for text without letters or digits."""
     found: list[str] = []
-    for word in WORD.findall(unicodedata.normalize("NFKC", text).lower()):
+    for word in WORD.findall(normalized("NFKC", text).lower()):
         if CJK.search(word):
             found += [word[at : at + 2] for at in range(len(word) - 1)] or [word]
         elif word not in STOP:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from domain.runs import State
-from domain.search import Passage, Source
+from domain.search import Passage, Source, is_korean
 
 WINDOW = 10  # messages of the conversation that the next question still sees
 
@@ -111,6 +111,7 @@ class Prompt:
     model: str | None
     temperature: float
     max_tokens: int
+    query: str = ""  # the question as it stands alone; what quotes are ranked by
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +145,10 @@ class Utterance:
     text: str
     at: datetime
     workflow_id: str
+
+
+def not_found(question: str) -> str:
+    """The honest answer when no passage is evidence for the question, in the question's language."""
+    if is_korean(question):
+        return "문서에서 이 질문에 대한 답을 찾지 못했습니다."
+    return "Your documents do not contain an answer to this question."

@@ -39,6 +39,7 @@ class MoorageError(Exception):
         if detail is not None:
             self.detail = detail
         self.retry_after = retry_after
+        self.run: str | None = None  # the workflow id, when a run was admitted before this happened
 
 
 class Permanent(MoorageError):

@@ -51,3 +51,13 @@ def chunk_id(tenant: str, document: str, version: int, ordinal: int) -> str:
 def version_key(document: str, version: int) -> str:
     """How one version of a document is called in the search index."""
     return f"{document}:{version}"
+
+
+def blob(document: str, version: int, name: str) -> str:
+    """Path of a version's blob, relative to the tenant: `original`, `text`, `layout.json`, `chunks.json`."""
+    return f"{document}/{version}/{name}"
+
+
+def vectors_blob(document: str, version: int, generation: str, part: int) -> str:
+    """Vectors are kept in parts, written as they arrive, so that a retry pays for none twice."""
+    return blob(document, version, f"vectors/{generation}/{part:05}.npy")

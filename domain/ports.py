@@ -4,7 +4,7 @@ Every port that touches a tenant's data takes a Principal first and sees that te
 absent. Adapters raise domain.errors and nothing else.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -84,6 +84,9 @@ class DocumentRecords(Protocol):
     async def collection(self, principal: Principal, name: str) -> Collection:
         """Raises NotFound."""
 
+    async def generation(self, principal: Principal, collection_id: str) -> str:
+        """Which generation its chunks belong to; empty before the first upload. Raises NotFound."""
+
     async def documents(
         self,
         principal: Principal,
@@ -132,16 +135,36 @@ class TurnRecords(Protocol):
     async def window(self, principal: Principal, conversation_id: str, before: int, messages: int) -> list[Line]:
         """The last `messages` messages of answered turns with a smaller seq, oldest first."""
 
-    async def note_query(self, principal: Principal, turn: Turn, query: str, *, flags: Sequence[str]) -> None:
-        """What `condense` made of the question."""
+    async def note_query(
+        self,
+        principal: Principal,
+        turn: Turn,
+        query: str,
+        *,
+        flags: Sequence[str],
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        """What `condense` made of the question. `timings`, here and below: milliseconds per stage, merged."""
 
     async def note_passages(
-        self, principal: Principal, turn: Turn, passages: Sequence[Passage], *, relevant: bool
+        self,
+        principal: Principal,
+        turn: Turn,
+        passages: Sequence[Passage],
+        *,
+        relevant: bool,
+        timings: Mapping[str, float] | None = None,
     ) -> None:
         """What `retrieve` found, best first."""
 
     async def commit_answer(
-        self, principal: Principal, turn: Turn, answer: Answer, calls: Sequence[ProviderCall]
+        self,
+        principal: Principal,
+        turn: Turn,
+        answer: Answer,
+        calls: Sequence[ProviderCall],
+        *,
+        timings: Mapping[str, float] | None = None,
     ) -> Turn:
         """The answer, its provider calls and the run's outcome in one transaction; the stored turn if there is one."""
 

@@ -1,6 +1,7 @@
 """Words of retrieval: what is indexed, what is asked, what is found, and when it counts as an answer."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.analysis import HANGUL, terms
+from domain.characters import normalized
 
 Vector: TypeAlias = npt.NDArray[np.float32]  # [dimensions], unit length
 Vectors: TypeAlias = npt.NDArray[np.float32]  # [texts, dimensions], unit rows
@@ -126,7 +128,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors and what they cost; `tokens` is 0 for a local model."""
+    """Vectors and the tokens they took; whether those were bought is the embedder's `billable`."""
 
     vectors: Vectors
     tokens: int = 0
@@ -150,11 +152,20 @@ class Query:
 
 def is_korean(text: str) -> bool:
     """A third or more of the letters are Hangul."""
-    letters = [character for character in text if character.isalpha()]
+    letters = [character for character in normalized("NFKC", text) if character.isalpha()]
     return 3 * len([letter for letter in letters if HANGUL.match(letter)]) >= len(letters) > 0
 
 
 def coverage(query: str, text: str) -> float:
     """Share of the query's distinct terms that the text holds, 0 to 1."""
-    wanted = set(terms(query))
-    return len(wanted & set(terms(text))) / len(wanted) if wanted else 0.0
+    return share(set(terms(query)), set(terms(text)))
+
+
+def share(wanted: Set[str], held: Set[str]) -> float:
+    """The same for terms that are at hand already."""
+    return len(wanted & held) / len(wanted) if wanted else 0.0
+
+
+def meta_term(key: str, value: str | float | bool) -> str:
+    """`key=value` as it stands in the index; JSON keeps 1, "1" and true apart."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"

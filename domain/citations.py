@@ -1,0 +1,112 @@
+"""Which passages an answer stands on, and the exact words of each: decided by us, never by a model."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from domain.analysis import terms
+from domain.search import Passage, Source
+from domain.sentences import is_fragment, sentences
+
+MARKER = re.compile(r" ?\[(\d{1,2}(?: ?, ?\d{1,2})*)\]")
+DROPPED_MARKER = "dropped_marker"
+WORTHWHILE = 2  # further terms a second sentence must bring to be quoted as well
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """An answer whose markers all point somewhere, and one source per passage, in order, counted from 1."""
+
+    text: str
+    sources: tuple[Source, ...]
+    flags: tuple[str, ...] = ()
+
+
+def cite(question: str, answer: str, passages: Sequence[Passage]) -> Cited:
+    """Check the markers `[n]` of an answer from these passages and quote each passage.
+
+    The quote is the sentence (or two neighbours) closest to what the marker is put behind, else to the question;
+    `hit.text` holds it, and the source's offsets are those of the document's parsed text. Without passages there is
+    nothing to point to: the answer stays as it is.
+    """
+    if not passages:
+        return Cited(answer, ())
+    text = MARKER.sub(partial(_kept, passages=len(passages)), answer)
+    claims = _claims(text)
+    sources = [_source(number, passage, claims, question) for number, passage in enumerate(passages, start=1)]
+    flags = (DROPPED_MARKER,) if text != answer else ()
+    return Cited(text, tuple(sources), flags)
+
+
+def without_markers(text: str) -> str:
+    """Text of a document with its own `[1]` taken out, so that it cannot pass for a citation of ours."""
+    return MARKER.sub("", text)
+
+
+def _kept(found: re.Match[str], passages: int) -> str:
+    """The marker with the numbers that point to a passage; nothing when none does."""
+    numbers = [number.strip() for number in found[1].split(",")]
+    real = [number for number in numbers if 1 <= int(number) <= passages]
+    if real == numbers:
+        return found[0]
+    return f"{found[0][: found[0].index('[')]}[{', '.join(real)}]" if real else ""
+
+
+def _claims(answer: str) -> dict[int, set[str]]:
+    """Number of a marker -> terms of the sentences it stands behind."""
+    claims: dict[int, set[str]] = {}
+    end, claim = 0, set[str]()
+    for found in MARKER.finditer(answer):
+        claim = _last_sentence(answer[end : found.start()]) or claim  # `[1][2]` share their sentence
+        for number in found[1].split(","):
+            claims.setdefault(int(number), set()).update(claim)
+        end = found.end()
+    return claims
+
+
+def _last_sentence(text: str) -> set[str]:
+    found = [set(terms(text[start:end])) for start, end in sentences(text)]
+    return next((words for words in reversed(found) if words), set())
+
+
+def _source(number: int, passage: Passage, claims: Mapping[int, set[str]], question: str) -> Source:
+    hit = passage.hit
+    start, end = _quote(hit.text, claims.get(number, set()), set(terms(question)))
+    return Source(
+        index=number,
+        document_id=hit.document_id,
+        version=hit.version,
+        chunk_id=hit.chunk_id,
+        filename=passage.filename,
+        title=passage.title,
+        page=hit.page,
+        start=hit.start + start,
+        end=hit.start + end,
+        score=hit.score,
+        quote=hit.text[start:end],
+        cited=number in claims,
+    )
+
+
+def _quote(text: str, claim: set[str], question: set[str]) -> tuple[int, int]:
+    """Offsets of the sentences closest to the claim; without a common word, as in another language, to the question."""
+    places = list(sentences(text)) or [(0, len(text))]
+    words = [set(terms(text[start:end])) for start, end in places]
+    whole = [at for at, (start, end) in enumerate(places) if not is_fragment(text[start:end])] or [0]
+    for wanted in (claim, question):
+        best = max(whole, key=lambda at: len(words[at] & wanted))
+        if words[best] & wanted:
+            first, last = _with_neighbour(best, words, wanted)
+            return places[first][0], places[last][1]
+    return places[whole[0]]
+
+
+def _with_neighbour(best: int, words: Sequence[set[str]], wanted: set[str]) -> tuple[int, int]:
+    """First and last of the sentences to quote: the neighbour comes along when it says enough of what is missing."""
+    missing = wanted - words[best]
+    beside = [at for at in (best - 1, best + 1) if 0 <= at < len(words)]
+    near = max(beside, key=lambda at: len(words[at] & missing), default=best)
+    if len(words[near] & missing) < WORTHWHILE:
+        return best, best
+    return min(best, near), max(best, near)
