@@ -1,0 +1,179 @@
+"""The work of a turn's nodes: recall, condense, retrieve, answer."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from activities.context import attempt, operation_ids, principal_of
+from activities.heartbeat import heartbeating
+from activities.retrieval import Find, Retriever
+from agents.options import CONDENSE_CALLS
+from agents.state import TurnRef
+from domain.accounts import Principal
+from domain.chat import WINDOW, Answer, Completion, Finish, Line, Prompt, Speaker, Turn, not_found
+from domain.citations import cite
+from domain.errors import EarlierTurnOpen, NotFound, ProviderMalformed
+from domain.ports import Answerer, Events, Tokenizer, TurnRecords, UsageRecords, Windows
+from domain.usage import Delivery, ProviderCall, Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class ChatActivities:
+    """Built by the worker with real ports; the graph names the methods."""
+
+    turns: TurnRecords
+    windows: Windows
+    retriever: Retriever
+    answerer: Answerer
+    tokenizer: Tokenizer
+    usage: UsageRecords
+    events: Events
+
+    async def recall(self, state: TurnRef) -> dict[str, Any]:
+        """Wait for the earlier turn, then see what there is to refer to."""
+        principal, turn = await self._turn(state)
+        await self._earlier_is_over(principal, turn)
+        history = await self._history(principal, turn)
+        return {"history": len(history), "use_rag": turn.use_rag}
+
+    async def condense(self, state: TurnRef) -> dict[str, Any]:
+        """Make a question that stands alone. When the model fails twice the raw question has to do."""
+        principal, turn = await self._turn(state)
+        history = await self._history(principal, turn)
+        began = time.perf_counter()
+        completion, flags = None, ["condense_failed"]
+        if attempt() <= CONDENSE_CALLS:
+            async with heartbeating():
+                completion = await self.answerer.condense(turn.question, history, turn.model)
+            flags = []
+        if completion is not None:
+            await self.usage.record(principal, [_call(completion, turn, Purpose.CONDENSE, next(operation_ids()))])
+        query = completion.text if completion else with_earlier_question(turn.question, history)
+        await self.turns.note_query(principal, turn, query, flags=flags, timings={"condense": _since(began)})
+        return {"flags": flags}
+
+    async def retrieve(self, state: TurnRef) -> dict[str, Any]:
+        """Find passages for the question and keep them with the turn."""
+        principal, turn = await self._turn(state)
+        if turn.collection_id is None:
+            raise NotFound("The collection of this turn is gone.")
+        find = Find(
+            text=turn.query or turn.question,
+            collection_id=turn.collection_id,
+            k=turn.k,
+            document_ids=turn.document_ids,
+            filters=list(turn.filters.values()),
+        )
+        found = await self.retriever.find(principal, find, op_id=next(operation_ids()), workflow_id=turn.workflow_id)
+        timings = {"embed": found.timings["embed"], "search": found.timings["search"]}
+        await self.turns.note_passages(principal, turn, found.passages, relevant=found.relevant, timings=timings)
+        return {"passages": len(found.passages)}
+
+    async def answer(self, state: TurnRef) -> dict[str, Any]:
+        """Answer once: a repeated attempt finds the committed answer and pays nothing."""
+        principal, turn = await self._turn(state)
+        if turn.outcome is None:
+            turn = await self._answer(principal, turn)
+        await self.events.publish(principal, turn.workflow_id, "done")
+        return {
+            "finish": turn.finish,
+            "passages": len(turn.sources),
+            "prompt_tokens": turn.prompt_tokens,
+            "completion_tokens": turn.completion_tokens,
+        }
+
+    async def _answer(self, principal: Principal, turn: Turn) -> Turn:
+        began = time.perf_counter()
+        history = await self._history(principal, turn)
+        async with heartbeating():
+            completion = await self._complete(turn, history)
+        answer = await self._cited(turn, completion)
+        calls = []
+        if completion.model:
+            calls.append(_call(completion, turn, Purpose.CHAT, next(operation_ids())))
+        timings = {"answer": _since(began)}
+        committed = await self.turns.commit_answer(principal, turn, answer, calls, timings=timings)
+        lines = [*history, Line(Speaker.USER, turn.question), Line(Speaker.ASSISTANT, answer.text)]
+        await self.windows.put(principal, turn.conversation_id, turn.seq + 1, lines[-WINDOW:])
+        return committed
+
+    async def _complete(self, turn: Turn, history: Sequence[Line]) -> Completion:
+        """Without evidence no model is asked: it could only invent."""
+        if turn.use_rag and not turn.relevant:
+            return Completion(text=not_found(turn.question), model="", finish=Finish.NOT_FOUND)
+        prompt = Prompt(
+            question=turn.question,
+            passages=turn.passages if turn.use_rag else (),
+            history=tuple(history),
+            use_rag=turn.use_rag,
+            model=turn.model,
+            temperature=turn.temperature,
+            max_tokens=turn.max_tokens,
+            query=turn.query or turn.question,
+        )
+        async for piece in self.answerer.answer(prompt):
+            if isinstance(piece, Completion):
+                return piece
+        raise ProviderMalformed("The reply ended without its final part.")
+
+    async def _cited(self, turn: Turn, completion: Completion) -> Answer:
+        cited = cite(turn.query or turn.question, completion.text, turn.passages if turn.use_rag else ())
+        return Answer(
+            text=cited.text,
+            finish=completion.finish,
+            model=completion.model,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            estimated=completion.estimated,
+            answer_tokens=(await self.tokenizer.counts([cited.text]))[0] * 3 // 2,
+            sources=cited.sources,
+            prompt_digest=completion.prompt_digest,
+            flags=cited.flags,
+        )
+
+    async def _turn(self, state: TurnRef) -> tuple[Principal, Turn]:
+        principal = principal_of(state)
+        return principal, await self.turns.turn(principal, state["conversation"], state["seq"])
+
+    async def _earlier_is_over(self, principal: Principal, turn: Turn) -> None:
+        if turn.seq == 1:
+            return
+        earlier = await self.turns.turn(principal, turn.conversation_id, turn.seq - 1)
+        if earlier.outcome is None:
+            raise EarlierTurnOpen
+
+    async def _history(self, principal: Principal, turn: Turn) -> list[Line]:
+        """The window before this turn: from Redis, else from the database and then into Redis."""
+        if turn.seq == 1:
+            return []
+        kept = await self.windows.get(principal, turn.conversation_id, turn.seq)
+        if kept is None:
+            kept = await self.turns.window(principal, turn.conversation_id, turn.seq, WINDOW)
+            await self.windows.put(principal, turn.conversation_id, turn.seq, kept)
+        return kept
+
+
+def with_earlier_question(question: str, history: Sequence[Line]) -> str:
+    """What to search for when no model can rewrite a follow-up: the last question and this one."""
+    earlier = [line.text for line in history if line.speaker is Speaker.USER]
+    return f"{earlier[-1]} {question}" if earlier else question
+
+
+def _call(completion: Completion, turn: Turn, purpose: Purpose, op_id: str) -> ProviderCall:
+    return ProviderCall(
+        op_id=op_id,
+        workflow_id=turn.workflow_id,
+        purpose=purpose,
+        model=completion.model,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+        delivery=Delivery.ESTIMATED if completion.estimated else Delivery.DELIVERED,
+        billable=completion.billable,
+        at=datetime.now(UTC),
+    )
+
+
+def _since(began: float) -> float:
+    return round(1000 * (time.perf_counter() - began), 2)

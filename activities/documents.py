@@ -1,0 +1,195 @@
+"""The work of an ingestion's nodes: parse, embed, index, publish.
+
+original --parse--> text, layout --embed--> chunks, vectors (in parts) --index--> search index --publish--> live
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from temporalio import activity
+
+from activities.context import operation_ids, principal_of
+from activities.heartbeat import heartbeating
+from agents.state import VersionRef
+from domain import chunking, names
+from domain.accounts import Principal
+from domain.analysis import terms
+from domain.documents import Block, Parsed, Span, Version
+from domain.errors import NoText, StoreUnavailable
+from domain.ports import Blobs, DocumentRecords, Embedder, Events, Parser, Tokenizer, UsageRecords, VectorStore
+from domain.search import Embedded, Generation, IndexedChunk, Vectors, meta_term
+from domain.usage import Delivery, ProviderCall, Purpose
+
+PART = 64  # chunks embedded, kept and indexed together: about 2 s of local embedding
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentActivities:
+    """Built by the worker with real ports; the graph names the methods."""
+
+    documents: DocumentRecords
+    blobs: Blobs
+    parser: Parser
+    tokenizer: Tokenizer
+    embedder: Embedder
+    store: VectorStore
+    usage: UsageRecords
+    events: Events
+
+    async def parse(self, state: VersionRef) -> dict[str, Any]:
+        """Bytes to text with pages and headings."""
+        principal, version = await self._version(state)
+        async with heartbeating():
+            original = await self.blobs.get(principal, _blob(version, "original"))
+            parsed = await self.parser.parse(original, version.media_type)
+        await self.blobs.put(principal, _blob(version, "text"), parsed.text.encode())
+        await self.blobs.put(principal, _blob(version, "layout.json"), _layout(parsed))
+        await self.documents.parsed(principal, version.document_id, version.version, pages=parsed.pages)
+        return {"characters": len(parsed.text), "pages": parsed.pages}
+
+    async def embed(self, state: VersionRef) -> dict[str, Any]:
+        """Text to chunks and vectors; parts that an earlier attempt kept are not bought again."""
+        principal, version = await self._version(state)
+        async with heartbeating():
+            parsed = await self._parsed(principal, version)
+            spans = await chunking.chunk(parsed, self.tokenizer)
+            if not spans:
+                raise NoText
+            await self.blobs.put(principal, _blob(version, "chunks.json"), _chunks(spans))
+            billed = await self._embed_parts(principal, version, parsed.text, spans)
+        return {"chunks": len(spans), "billed": billed}
+
+    async def index(self, state: VersionRef) -> dict[str, Any]:
+        """Write the chunks under their ids, then count: done is when the index says so."""
+        principal, version = await self._version(state)
+        generation = self.embedder.generation
+        async with heartbeating():
+            await self.documents.stage(principal, version.document_id, version.version)
+            text = (await self.blobs.get(principal, _blob(version, "text"))).decode()
+            spans = await self._spans(principal, version)
+            for part, some in enumerate(_parts(spans)):
+                vectors = _vectors(await self.blobs.get(principal, _part(version, generation, part)))
+                chunks = [
+                    _indexed(principal, version, text, span, vector) for span, vector in zip(some, vectors, strict=True)
+                ]
+                await self.store.insert(principal, generation, chunks)
+            await self._counted(principal, version, generation, len(spans))
+        return {"chunks": len(spans)}
+
+    async def publish(self, state: VersionRef) -> dict[str, Any]:
+        """One update makes the version live."""
+        principal, version = await self._version(state)
+        spans = await self._spans(principal, version)
+        await self.documents.publish(principal, version.document_id, version.version, chunks=len(spans))
+        run = names.ingest_run(principal.tenant, version.document_id, version.version)
+        await self.events.publish(principal, run, "done")
+        return {"chunks": len(spans)}
+
+    async def _version(self, state: VersionRef) -> tuple[Principal, Version]:
+        principal = principal_of(state)
+        return principal, await self.documents.version(principal, state["document"], state["version"])
+
+    async def _parsed(self, principal: Principal, version: Version) -> Parsed:
+        text = (await self.blobs.get(principal, _blob(version, "text"))).decode()
+        layout = json.loads(await self.blobs.get(principal, _blob(version, "layout.json")))
+        blocks = tuple(Block(start, end, page, tuple(heading)) for start, end, page, heading in layout["blocks"])
+        return Parsed(text, blocks, layout["pages"])
+
+    async def _spans(self, principal: Principal, version: Version) -> list[Span]:
+        rows = json.loads(await self.blobs.get(principal, _blob(version, "chunks.json")))
+        return [Span(ordinal, start, end, page, tuple(heading)) for ordinal, start, end, page, heading in rows]
+
+    async def _embed_parts(self, principal: Principal, version: Version, text: str, spans: Sequence[Span]) -> int:
+        """How many calls were paid for."""
+        operations, billed = operation_ids(), 0
+        for part, some in enumerate(_parts(spans)):
+            path = _part(version, self.embedder.generation, part)
+            if await self.blobs.exists(principal, path):
+                continue
+            embedded = await self.embedder.passages([_in_context(version, text, span) for span in some])
+            if self.embedder.billable:
+                await self.usage.record(principal, [_call(embedded, version, principal, next(operations))])
+                billed += 1
+            await self.blobs.put(principal, path, _npy(embedded.vectors))
+            if activity.in_activity():
+                activity.heartbeat(part)
+        return billed
+
+    async def _counted(self, principal: Principal, version: Version, generation: Generation, expected: int) -> None:
+        key = names.version_key(version.document_id, version.version)
+        stored = await self.store.count(principal, generation, key)
+        if stored != expected:
+            raise StoreUnavailable(f"The index holds {stored} of {expected} chunks of this version.")
+
+
+def _blob(version: Version, name: str) -> str:
+    return names.blob(version.document_id, version.version, name)
+
+
+def _part(version: Version, generation: Generation, part: int) -> str:
+    return names.vectors_blob(version.document_id, version.version, generation.name, part)
+
+
+def _parts(spans: Sequence[Span]) -> list[Sequence[Span]]:
+    return [spans[at : at + PART] for at in range(0, len(spans), PART)]
+
+
+def _in_context(version: Version, text: str, span: Span) -> str:
+    """What is embedded and analysed: title and headings lead, the stored span stays as it is."""
+    return chunking.context(version.title, span.heading) + text[span.start : span.end]
+
+
+def _indexed(principal: Principal, version: Version, text: str, span: Span, vector: Vectors) -> IndexedChunk:
+    return IndexedChunk(
+        chunk_id=names.chunk_id(principal.tenant, version.document_id, version.version, span.ordinal),
+        document_id=version.document_id,
+        version=version.version,
+        collection_id=version.collection_id,
+        ordinal=span.ordinal,
+        text=text[span.start : span.end],
+        terms=" ".join(terms(_in_context(version, text, span))),
+        start=span.start,
+        end=span.end,
+        page=span.page,
+        meta=tuple(meta_term(key, value) for key, value in version.metadata.items()),
+        vector=vector,
+    )
+
+
+def _call(embedded: Embedded, version: Version, principal: Principal, op_id: str) -> ProviderCall:
+    return ProviderCall(
+        op_id=op_id,
+        workflow_id=names.ingest_run(principal.tenant, version.document_id, version.version),
+        purpose=Purpose.EMBEDDING,
+        model=embedded.model,
+        prompt_tokens=embedded.tokens,
+        completion_tokens=0,
+        delivery=Delivery.DELIVERED,
+        billable=True,
+        at=datetime.now(UTC),
+    )
+
+
+def _layout(parsed: Parsed) -> bytes:
+    blocks = [(block.start, block.end, block.page, block.heading) for block in parsed.blocks]
+    return json.dumps({"pages": parsed.pages, "blocks": blocks, "warnings": parsed.warnings}).encode()
+
+
+def _chunks(spans: Sequence[Span]) -> bytes:
+    return json.dumps([(span.ordinal, span.start, span.end, span.page, span.heading) for span in spans]).encode()
+
+
+def _npy(vectors: Vectors) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, vectors, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _vectors(data: bytes) -> Vectors:
+    vectors: Vectors = np.load(BytesIO(data), allow_pickle=False)
+    return vectors

@@ -1,0 +1,30 @@
+"""Heartbeat while something slow runs, so that a dead worker is noticed and a cancel arrives."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from temporalio import activity
+
+EVERY = 0.5  # seconds; the worker's throttle is the same
+
+
+@asynccontextmanager
+async def heartbeating() -> AsyncIterator[None]:
+    """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests)."""
+    if not activity.in_activity():
+        yield
+        return
+    beat = asyncio.create_task(_beat())
+    try:
+        yield
+    finally:
+        beat.cancel()
+        with suppress(asyncio.CancelledError):
+            await beat
+
+
+async def _beat() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(EVERY)

@@ -1,0 +1,122 @@
+"""Find passages: embed the question, search the index, let the registry decide what is live.
+
+Used by the chat graph's `retrieve` and by the search route, so that both see the same.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from domain.accounts import Principal
+from domain.errors import DimensionMismatch
+from domain.ports import DocumentRecords, Embedder, UsageRecords, VectorStore
+from domain.search import Hit, Mode, Passage, Query, Scope, Vector
+from domain.usage import Delivery, ProviderCall, Purpose
+
+MOST_EXCLUDED = 200  # beyond this many the filter costs more than filtering afterwards (measured: 22 against 8 ms)
+MOST_FETCHED = 400  # when filtering afterwards
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """What to look for, and where. `filters`: key=value strings, one of each group must be in the metadata."""
+
+    text: str
+    collection_id: str
+    k: int
+    mode: Mode = Mode.HYBRID
+    document_ids: Sequence[str] = ()
+    filters: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Best first. `timings` in milliseconds: embed, search, total."""
+
+    passages: tuple[Passage, ...]
+    relevant: bool
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class Retriever:
+    def __init__(self, documents: DocumentRecords, store: VectorStore, embedder: Embedder, usage: UsageRecords) -> None:
+        self._documents = documents
+        self._store = store
+        self._embedder = embedder
+        self._usage = usage
+
+    async def find(self, principal: Principal, find: Find, *, op_id: str, workflow_id: str | None = None) -> Found:
+        """Raises DimensionMismatch when the collection belongs to another embedding model."""
+        began = time.perf_counter()
+        generation = await self._documents.generation(principal, find.collection_id)
+        if generation not in ("", self._embedder.generation.name):
+            raise DimensionMismatch
+        vector = await self._embed(principal, find, op_id, workflow_id)
+        embedded = time.perf_counter()
+        passages = await self._search(principal, find, vector)
+        ended = time.perf_counter()
+        timings = {
+            "embed": _ms(embedded - began),
+            "search": _ms(ended - embedded),
+            "total": _ms(ended - began),
+        }
+        return Found(passages, self._relevant(find.text, [passage.hit for passage in passages]), timings)
+
+    async def _embed(self, principal: Principal, find: Find, op_id: str, workflow_id: str | None) -> Vector | None:
+        if find.mode is Mode.KEYWORD:
+            return None
+        embedded = await self._embedder.query(find.text)
+        if self._embedder.billable:
+            call = ProviderCall(
+                op_id=op_id,
+                workflow_id=workflow_id,
+                purpose=Purpose.EMBEDDING,
+                model=embedded.model,
+                prompt_tokens=embedded.tokens,
+                completion_tokens=0,
+                delivery=Delivery.DELIVERED,
+                billable=True,
+                at=datetime.now(UTC),
+            )
+            await self._usage.record(principal, [call])
+        vector: Vector = embedded.vectors[0]
+        return vector
+
+    async def _search(self, principal: Principal, find: Find, vector: Vector | None) -> tuple[Passage, ...]:
+        """The index is asked without the versions known not to be live; the registry has the last word."""
+        staged = await self._documents.staged(principal, find.collection_id, MOST_EXCLUDED + 1)
+        excluded = tuple(staged) if len(staged) <= MOST_EXCLUDED else ()
+        fetch = find.k if len(staged) <= MOST_EXCLUDED else min(max(4 * find.k, 100), MOST_FETCHED)
+        while True:
+            hits = await self._store.search(principal, self._query(find, vector, fetch, excluded))
+            passages = await self._live(principal, hits)
+            if len(passages) >= find.k or len(hits) < fetch or fetch >= MOST_FETCHED:
+                return passages[: find.k]
+            fetch = min(4 * fetch, MOST_FETCHED)
+
+    def _query(self, find: Find, vector: Vector | None, k: int, excluded: tuple[str, ...]) -> Query:
+        scope = Scope(
+            generation=self._embedder.generation.name,
+            collection_id=find.collection_id,
+            document_ids=tuple(find.document_ids),
+            excluded=excluded,
+            meta=tuple(tuple(group) for group in find.filters),
+        )
+        return Query(text=find.text, vector=vector, k=k, mode=find.mode, scope=scope)
+
+    async def _live(self, principal: Principal, hits: Sequence[Hit]) -> tuple[Passage, ...]:
+        live = await self._documents.live(principal, sorted({hit.document_id for hit in hits}))
+        return tuple(
+            Passage(hit, live[hit.document_id].filename, live[hit.document_id].title)
+            for hit in hits
+            if hit.document_id in live and live[hit.document_id].version == hit.version
+        )
+
+    def _relevant(self, question: str, hits: Sequence[Hit]) -> bool:
+        relevance = self._embedder.relevance
+        return bool(hits) if relevance is None else relevance.answerable(question, hits)
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 2)
