@@ -1,0 +1,193 @@
+"""Temporal: one client for API, workers and tests, and the engine behind the port."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+)
+from temporalio.common import (
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+from agents.options import EXECUTION
+from domain import names
+from domain.accounts import Principal
+from domain.errors import NotFound, TemporalUnavailable
+from domain.runs import Ingestion, Launch, LiveRun, State
+from infra.settings import Settings
+
+DEADLINE = 2.5  # seconds for one call; the client's own rpc_timeout was measured to take three times as long
+SWEEP_EVERY = timedelta(seconds=10)
+PRIORITY = {names.CHAT_QUEUE: 1, names.DOCUMENTS_QUEUE: 3}
+
+CLOSED = {
+    WorkflowExecutionStatus.COMPLETED: State.SUCCEEDED,
+    WorkflowExecutionStatus.FAILED: State.FAILED,
+    WorkflowExecutionStatus.TIMED_OUT: State.FAILED,
+    WorkflowExecutionStatus.TERMINATED: State.FAILED,
+    WorkflowExecutionStatus.CANCELED: State.CANCELLED,
+}
+
+
+def runtime(metrics_port: int | None) -> Runtime:
+    """One per process; with a port, Temporal's own metrics are served there."""
+    metrics = PrometheusConfig(
+        bind_address=f"127.0.0.1:{metrics_port}",
+        durations_as_seconds=True,
+        counters_total_suffix=True,
+        unit_suffix=True,
+    )
+    return Runtime(telemetry=TelemetryConfig(metrics=metrics if metrics_port else None))
+
+
+async def connect(settings: Settings, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
+    """`lazy` lets the API boot before Temporal does; a worker needs a connected client."""
+    try:
+        return await Client.connect(
+            settings.temporal_address,
+            namespace=settings.temporal_namespace,
+            data_converter=pydantic_data_converter,
+            lazy=lazy,
+            runtime=runtime,
+        )
+    except RuntimeError as error:  # the bridge's only exception for an unreachable server
+        raise TemporalUnavailable from error
+
+
+class TemporalEngine:
+    """Port Engine. A run is named by our ids; whoever asks must be of the tenant in the name."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def start(self, principal: Principal, launch: Launch) -> str:
+        _own(principal, launch.workflow_id)
+        try:
+            async with _deadline():
+                handle = await self._client.start_workflow(
+                    launch.workflow,
+                    launch.input,
+                    id=launch.workflow_id,
+                    task_queue=launch.queue,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    execution_timeout=EXECUTION[launch.workflow],
+                    search_attributes=_attributes(launch),
+                    priority=Priority(priority_key=PRIORITY[launch.queue], fairness_key=principal.tenant),
+                )
+        except WorkflowAlreadyStartedError as started:
+            return started.run_id or ""
+        return handle.result_run_id or ""
+
+    async def describe(self, principal: Principal, workflow_id: str) -> LiveRun | None:
+        _own(principal, workflow_id)
+        try:
+            async with _deadline():
+                return _live(await self._client.get_workflow_handle(workflow_id).describe())
+        except NotFound:
+            return None
+
+    async def cancel(self, principal: Principal, workflow_id: str) -> None:
+        """Raises NotFound when Temporal has nothing open under this id."""
+        _own(principal, workflow_id)
+        async with _deadline():
+            await self._client.get_workflow_handle(workflow_id).cancel()
+
+    async def ping(self) -> None:
+        async with _deadline():
+            if not await self._client.service_client.check_health():
+                raise TemporalUnavailable
+
+    async def schedule_sweeps(self) -> None:
+        """Idempotent: an existing schedule stays as it is."""
+        action = ScheduleActionStartWorkflow(
+            "Sweep", id=names.SWEEP, task_queue=names.DOCUMENTS_QUEUE, execution_timeout=EXECUTION["Sweep"]
+        )
+        every = ScheduleIntervalSpec(every=SWEEP_EVERY)
+        policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP)
+        try:
+            async with _deadline():
+                await self._client.create_schedule(
+                    names.SWEEP, Schedule(action=action, spec=ScheduleSpec(intervals=[every]), policy=policy)
+                )
+        except ScheduleAlreadyRunningError:
+            pass
+
+
+@asynccontextmanager
+async def _deadline() -> AsyncIterator[None]:
+    """Our own outer deadline and the one place where the client's errors become ours."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            yield
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            raise NotFound from error
+        raise TemporalUnavailable from error
+    except (TimeoutError, RuntimeError) as error:  # RuntimeError: a lazy client that cannot connect
+        raise TemporalUnavailable from error
+
+
+def _own(principal: Principal, workflow_id: str) -> None:
+    if names.tenant_of(workflow_id) != principal.tenant:
+        raise NotFound
+
+
+def _attributes(launch: Launch) -> TypedSearchAttributes:
+    pairs = {"TenantId": launch.input.tenant, "Kind": launch.workflow_id.partition(":")[0]}
+    if isinstance(launch.input, Ingestion):
+        pairs["DocumentId"] = launch.input.document
+    return TypedSearchAttributes(
+        [SearchAttributePair(SearchAttributeKey.for_keyword(name), value) for name, value in pairs.items()]
+    )
+
+
+def _live(description: WorkflowExecutionDescription) -> LiveRun:
+    if description.status in CLOSED:
+        return LiveRun(description.run_id, CLOSED[description.status])
+    pending = description.raw_description.pending_activities
+    if not pending:
+        begun = description.history_length > 3  # started, task scheduled, task started: no decision yet
+        return LiveRun(description.run_id, State.RUNNING if begun else State.QUEUED)
+    return _busy(description.run_id, pending[0])
+
+
+def _busy(run_id: str, work: PendingActivityInfo) -> LiveRun:
+    step = work.activity_type.name.rpartition(".")[2]
+    started = work.state != PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    if started or work.attempt == 1:
+        first = step in ("recall", "parse") and not started
+        return LiveRun(run_id, State.QUEUED if first else State.RUNNING, step, attempt=work.attempt)
+    code = work.last_failure.message or "no answer in time"
+    reason = code
+    if work.HasField("next_attempt_schedule_time"):
+        at = work.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
+        reason = f"{code}, next try {_clock(at)}"
+    return LiveRun(run_id, State.WAITING, step, waiting_for=reason, attempt=work.attempt)
+
+
+def _clock(at: datetime) -> str:
+    return at.strftime("%H:%M:%SZ")

@@ -1,0 +1,121 @@
+"""A worker: the workflows, graphs and activities of one task queue, run until SIGTERM."""
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.langgraph import LangGraphPlugin
+from temporalio.runtime import Runtime
+from temporalio.worker import Worker
+
+from activities.chat import ChatActivities
+from activities.documents import DocumentActivities
+from activities.retrieval import Retriever
+from activities.runs import RunActivities, SweepActivities
+from activities.usage import UsageActivities
+from agents import chat, documents
+from agents.chat import chat_graph
+from agents.documents import documents_graph
+from domain import names
+from infra import temporal
+from infra.boundary import Boundary
+from infra.services import Services, open_services
+from infra.settings import Settings
+from infra.telemetry import configure_logging
+from workflows.chat import ChatTurn
+from workflows.documents import IngestDocument
+from workflows.runs import Sweep
+from workflows.usage import RecordUsage
+
+WORKFLOWS: dict[str, Sequence[type]] = {
+    names.CHAT_QUEUE: [ChatTurn, RecordUsage],
+    names.DOCUMENTS_QUEUE: [IngestDocument, RecordUsage, Sweep],
+}
+GRACE = {names.CHAT_QUEUE: timedelta(seconds=10), names.DOCUMENTS_QUEUE: timedelta(seconds=60)}
+STEPS_AT_ONCE = {names.CHAT_QUEUE: 50, names.DOCUMENTS_QUEUE: 16}
+HEARTBEAT_THROTTLE = timedelta(seconds=0.5)  # a cancel then reaches an activity in 0.2 s instead of 4
+STICKY = timedelta(seconds=1)  # with the default of 10 s a killed worker costs its runs up to 15 s
+LINGER = 0.2  # seconds; a process that ends at once was measured to crash in interpreter teardown
+
+_log = structlog.get_logger()
+
+
+def serve(settings: Settings, queue: str) -> None:
+    configure_logging(settings.log_level, f"worker-{queue}")
+    asyncio.run(_serve(settings, queue))
+
+
+async def _serve(settings: Settings, queue: str) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runtime: Runtime = temporal.runtime(settings.metrics_port or None)
+    client = await temporal.connect(settings, runtime=runtime)
+    async with open_services(settings, client) as services:
+        async with worker(client, services, queue):
+            _log.info("worker_ready", queue=queue)
+            await stop.wait()
+    await asyncio.sleep(LINGER)
+
+
+def worker(client: Client, services: Services, queue: str, task_queue: str | None = None) -> Worker:
+    """`task_queue` lets a test work on a queue of its own."""
+    return Worker(
+        client,
+        task_queue=task_queue or queue,
+        workflows=WORKFLOWS[queue],
+        activities=_activities(services, queue),
+        plugins=[_graphs(services, queue)],
+        interceptors=[Boundary()],
+        max_concurrent_activities=STEPS_AT_ONCE[queue],
+        graceful_shutdown_timeout=GRACE[queue],
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        sticky_queue_schedule_to_start_timeout=STICKY,
+    )
+
+
+def _graphs(services: Services, queue: str) -> LangGraphPlugin:
+    if queue == names.CHAT_QUEUE:
+        return LangGraphPlugin(graphs={chat.NAME: chat_graph(chat_activities(services))})
+    return LangGraphPlugin(graphs={documents.NAME: documents_graph(document_activities(services))})
+
+
+def _activities(services: Services, queue: str) -> list[Any]:
+    """What runs outside graphs."""
+    runs = RunActivities(services.runs, services.events)
+    activities = [runs.report, UsageActivities(services.usage).settle]
+    if queue == names.CHAT_QUEUE:
+        return activities
+    sweep = SweepActivities(services.registry, services.runs, services.events, services.engine)
+    return [*activities, sweep.sweep]
+
+
+def chat_activities(services: Services) -> ChatActivities:
+    retriever = Retriever(services.documents, services.store, services.embedder, services.usage)
+    return ChatActivities(
+        turns=services.turns,
+        windows=services.windows,
+        retriever=retriever,
+        answerer=services.answerer,
+        tokenizer=services.tokenizer,
+        usage=services.usage,
+        events=services.events,
+    )
+
+
+def document_activities(services: Services) -> DocumentActivities:
+    return DocumentActivities(
+        documents=services.documents,
+        blobs=services.blobs,
+        parser=services.parser,
+        tokenizer=services.tokenizer,
+        embedder=services.embedder,
+        store=services.store,
+        usage=services.usage,
+        events=services.events,
+    )
