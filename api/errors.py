@@ -1,0 +1,140 @@
+"""Domain error to HTTP: one table, one shape (problem+json), nothing of ours or anyone's inside."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.schemas.body import FieldError, Problem
+from domain import errors
+from domain.errors import MoorageError, by_code
+
+STATUS: dict[type[MoorageError], int] = {
+    errors.MalformedRequest: 400,
+    errors.TypeMismatch: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.FileTooLarge: 413,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedType: 415,
+    errors.InvalidRequest: 422,
+    errors.QuotaExhausted: 429,
+    errors.BadDocument: 422,
+    errors.ProviderRefused: 422,
+    errors.ContextTooLong: 422,
+    errors.DimensionMismatch: 409,
+    errors.StorageExhausted: 507,
+    errors.ProviderAuth: 503,
+    errors.ProviderMalformed: 503,
+    errors.EarlierTurnOpen: 504,
+    errors.DeadlineExceeded: 504,
+    errors.Temporary: 503,
+    errors.MoorageError: 500,
+}
+
+# What the framework raises by itself, before any of our code runs.
+FRAMEWORK: dict[int, tuple[str, str, str]] = {
+    400: ("malformed_request", "The request could not be read", "Send a well-formed request."),
+    404: ("not_found", "No such path", "See /docs for what there is."),
+    405: ("method_not_allowed", "This path does not take that method", "See /docs for what it takes."),
+    406: ("not_acceptable", "No representation fits the Accept header", "Accept application/json."),
+}
+
+_log = structlog.get_logger()
+
+
+def status_of(error: type[MoorageError]) -> int:
+    """The most specific entry of the table."""
+    return next(STATUS[cls] for cls in error.__mro__ if cls in STATUS)
+
+
+def problem(request: Request, error: MoorageError, status: int | None = None) -> JSONResponse:
+    """`status` overrides the table for errors that ended a run rather than this request."""
+    status = status or status_of(type(error))
+    code = "dependency_unavailable" if isinstance(error, errors.DependencyUnavailable) else error.code
+    body = Problem(
+        title=error.title,
+        status=status,
+        detail=error.detail,
+        instance=request.url.path,
+        code=code,
+        request_id=request_id(request),
+        run=error.run,
+    )
+    response = JSONResponse(body.body(), status, media_type="application/problem+json")
+    if error.run:
+        response.headers["Location"] = f"/api/v1/runs/{error.run}"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, round(error.retry_after.total_seconds())))
+    elif status in (503, 504):
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def ended(code: str, run: str) -> MoorageError:
+    """A stored error code of a run as an error that can be shown."""
+    error = by_code(code)()
+    error.run = run
+    return error
+
+
+def request_id(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))
+
+
+async def _moorage(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, MoorageError)
+    if status_of(type(error)) >= 500:
+        _log.warning("refused", code=error.code, error=type(error).__name__)
+    return problem(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """Where, what and which rule - never the input itself, which may not even be serialisable."""
+    assert isinstance(error, RequestValidationError)
+    found = [FieldError(loc=list(one["loc"]), msg=one["msg"], type=one["type"]) for one in error.errors()[:20]]
+    unreadable = any(one.type == "json_invalid" for one in found)
+    cls = errors.MalformedRequest if unreadable else errors.InvalidRequest
+    status = status_of(cls)
+    body = Problem(
+        title=cls.title,
+        status=status,
+        detail=cls.detail,
+        instance=request.url.path,
+        code=cls.code,
+        request_id=request_id(request),
+        errors=None if unreadable else found,
+    )
+    return JSONResponse(body.body(), status, media_type="application/problem+json")
+
+
+async def _framework(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code, title, detail = FRAMEWORK.get(error.status_code, ("internal", "The request failed", "Try again."))
+    body = Problem(
+        title=title,
+        status=error.status_code,
+        detail=detail,
+        instance=request.url.path,
+        code=code,
+        request_id=request_id(request),
+    )
+    return JSONResponse(body.body(), error.status_code, error.headers, media_type="application/problem+json")
+
+
+async def _fault(request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours: the trace goes to the log, the caller gets the request id."""
+    _log.error("request_fault", error=type(error).__name__, exc_info=error)
+    return problem(request, errors.Internal())
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(MoorageError, _moorage)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _fault)

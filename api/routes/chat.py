@@ -1,0 +1,113 @@
+"""Ask; and the conversations that came of it."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from api import views
+from api.admission import admit_turn, digest
+from api.deps import Caller, Cursor, Key, Limit, Platform, Wait
+from api.errors import ended, problem
+from api.filters import accepted
+from api.routes.runs import detail
+from api.schemas.body import Page
+from api.schemas.chat import ChatRequest, ChatResponse, Conversation, History, HistoryMessage
+from api.schemas.runs import Run
+from api.waiting import settled
+from domain.accounts import Principal
+from domain.chat import Ask
+from domain.errors import InvalidRequest, NoModel, UnknownModel
+from domain.runs import Command, State
+from infra.services import Services
+
+router = APIRouter(prefix="/api/v1/chat", tags=["chat"])
+
+
+@router.post("", status_code=202, responses={200: {"model": ChatResponse}}, response_model=Run)
+async def ask(
+    body: ChatRequest, request: Request, principal: Caller, platform: Platform, key: Key, wait: Wait
+) -> Response:
+    """202 and a run; with `Prefer: wait=N` the answer itself when it is there in time."""
+    fingerprint = digest("/api/v1/chat", body.model_dump(mode="json", by_alias=True))
+    command = await admit_turn(platform, principal, await _ask(platform, body), key, fingerprint)
+    if wait:
+        command = await settled(platform, principal, command.workflow_id, wait)
+        if command.outcome is not None:
+            return await _outcome(request, platform, principal, command, wait)
+    return await _accepted(platform, principal, command)
+
+
+@router.get("/conversations")
+async def list_conversations(
+    principal: Caller, platform: Platform, limit: Limit = 50, cursor: Cursor = None
+) -> Page[Conversation]:
+    page = await platform.turns.conversations(principal, limit=limit, cursor=cursor)
+    return Page(items=[Conversation(**asdict(item)) for item in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/conversations/{conversation_id}/history")
+async def history(
+    conversation_id: str, principal: Caller, platform: Platform, limit: Annotated[int, Query(ge=1, le=100)] = 50
+) -> History:
+    """The newest messages, oldest first."""
+    said = await platform.turns.history(principal, conversation_id, limit)
+    messages = [
+        HistoryMessage(role=one.speaker, content=one.text, timestamp=one.at, workflow_id=one.workflow_id)
+        for one in said
+    ]
+    return History(conversation_id=conversation_id, messages=messages)
+
+
+@router.delete("/conversations/{conversation_id}", status_code=204)
+async def forget(conversation_id: str, principal: Caller, platform: Platform) -> None:
+    """Questions and answers are gone; ledger lines stay."""
+    workflow_ids = await platform.turns.forget(principal, conversation_id)
+    await platform.windows.drop(principal, conversation_id)
+    await platform.events.drop(principal, workflow_ids)
+
+
+async def _ask(platform: Services, body: ChatRequest) -> Ask:
+    if not body.message.strip():
+        raise InvalidRequest("message: must hold more than white space.")
+    if body.model is not None and body.model not in platform.answerer.models:
+        raise UnknownModel
+    if not body.use_rag and not platform.answerer.talks:
+        raise NoModel
+    tokens = (await platform.tokenizer.counts([body.message]))[0]
+    return Ask(
+        message=body.message,
+        conversation_id=body.conversation_id,
+        model=body.model,
+        temperature=body.temperature,
+        max_tokens=body.max_tokens,
+        use_rag=body.use_rag,
+        collection=body.collection,
+        document_ids=tuple(body.context_docs),
+        filters=accepted(body.filters),
+        k=body.k,
+        question_tokens=tokens * 3 // 2 + 1,
+        billable=platform.answerer.billable,
+    )
+
+
+async def _accepted(platform: Services, principal: Principal, command: Command) -> Response:
+    """The run as admitted: asking Temporal what it makes of it would cost more than it tells."""
+    if command.outcome is None:
+        run = views.run(platform.settings, command)
+    else:
+        run = await detail(platform, principal, command)
+    headers = {"Location": views.run_path(command.workflow_id), "Retry-After": "1"}
+    return JSONResponse(run.model_dump(mode="json"), 202, headers)
+
+
+async def _outcome(request: Request, platform: Services, principal: Principal, command: Command, wait: int) -> Response:
+    """The answer, or the problem that a failed or cancelled turn ended with."""
+    if command.outcome is not State.SUCCEEDED:
+        code = "conflict" if command.outcome is State.CANCELLED else command.error_code or "internal"
+        return problem(request, ended(code, command.workflow_id))
+    turn = await platform.turns.turn_of_run(principal, command.workflow_id)
+    response = views.chat_response(platform.settings, turn)
+    headers = {"Location": views.run_path(command.workflow_id), "Preference-Applied": f"wait={wait}"}
+    return JSONResponse(response.model_dump(mode="json"), 200, headers)

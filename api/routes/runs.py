@@ -1,0 +1,92 @@
+"""Runs: list, look, wait, cancel."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api import views
+from api.deps import LONGEST_WAIT, Caller, Cursor, Limit, Platform
+from api.schemas.body import Page
+from api.schemas.runs import Run
+from api.waiting import settled
+from domain.accounts import Principal
+from domain.errors import NotFound, RunFinished, TemporalUnavailable
+from domain.runs import Command, Kind, LiveRun, Outcome, State
+from infra.services import Services
+
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+
+
+@router.get("", response_model_exclude_none=True)
+async def list_runs(
+    principal: Caller,
+    platform: Platform,
+    kind: Kind | None = None,
+    state: State | None = None,
+    since: datetime | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[Run]:
+    """Newest first. An open run's state is asked of Temporal; the page may then be shorter than `limit`."""
+    page = await platform.runs.commands(principal, kind=kind, state=state, since=since, limit=limit, cursor=cursor)
+    lives = await _describe_all(platform, principal, page.items)
+    runs = [views.run(platform.settings, command, live) for command, live in zip(page.items, lives, strict=True)]
+    return Page(items=[run for run in runs if state in (None, run.state)], next_cursor=page.next_cursor)
+
+
+@router.get("/{workflow_id}")
+async def get_run(
+    workflow_id: str,
+    principal: Caller,
+    platform: Platform,
+    wait: Annotated[int | None, Query(ge=1, le=LONGEST_WAIT)] = None,
+) -> Run:
+    """With `wait` the answer comes when the run has ended, or after that many seconds."""
+    if wait:
+        command = await settled(platform, principal, workflow_id, wait)
+    else:
+        command = await platform.runs.command(principal, workflow_id)
+    return await detail(platform, principal, command)
+
+
+@router.post("/{workflow_id}/cancel", status_code=202)
+async def cancel_run(workflow_id: str, principal: Caller, platform: Platform, response: Response) -> Run:
+    command = await platform.runs.command(principal, workflow_id)
+    if command.outcome not in (None, State.CANCELLED):
+        raise RunFinished
+    if command.outcome is None:
+        await _cancel(platform, principal, command)
+    response.headers["Location"] = views.run_path(workflow_id)
+    return await detail(platform, principal, await platform.runs.command(principal, workflow_id))
+
+
+async def detail(platform: Services, principal: Principal, command: Command) -> Run:
+    """A finished run is shown from its row even when Temporal is down."""
+    try:
+        live = await platform.engine.describe(principal, command.workflow_id)
+    except TemporalUnavailable:
+        if command.outcome is None:
+            raise
+        live = None
+    return views.run(platform.settings, command, live, detail=True)
+
+
+async def _cancel(platform: Services, principal: Principal, command: Command) -> None:
+    """What was never started is closed here, so that the sweeper does not start it after all."""
+    try:
+        await platform.engine.cancel(principal, command.workflow_id)
+    except NotFound:
+        await platform.runs.close(principal, command.workflow_id, Outcome(State.CANCELLED))
+        await platform.usage.settle(principal, command.workflow_id)
+
+
+async def _describe_all(platform: Services, principal: Principal, commands: Sequence[Command]) -> list[LiveRun | None]:
+    async def live(command: Command) -> LiveRun | None:
+        if command.outcome is not None:
+            return None
+        return await platform.engine.describe(principal, command.workflow_id)
+
+    return list(await asyncio.gather(*(live(command) for command in commands)))

@@ -1,0 +1,149 @@
+"""Rows as the caller sees them."""
+
+from dataclasses import asdict
+
+from api.schemas.chat import ChatLinks, ChatResponse, Message, Source, TokenUsage
+from api.schemas.documents import Document, Pending, SearchResult
+from api.schemas.runs import Run, RunError, RunLinks
+from domain import documents, search
+from domain.chat import Speaker, Turn
+from domain.errors import Temporary, by_code
+from domain.runs import FINAL, Command, LiveRun, State
+from infra.settings import Settings
+
+
+def run_path(workflow_id: str) -> str:
+    return f"/api/v1/runs/{workflow_id}"
+
+
+def temporal_ui(settings: Settings, workflow_id: str, run_id: str | None) -> str | None:
+    if not settings.temporal_ui_url:
+        return None
+    url = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows/{workflow_id}"
+    return f"{url}/{run_id}" if run_id else url
+
+
+def run(settings: Settings, command: Command, live: LiveRun | None = None, *, detail: bool = False) -> Run:
+    """The row's outcome wins: it is written last and says more than Temporal's status."""
+    state = command.outcome or (live.state if live else State.QUEUED)
+    moving = detail and live is not None and state not in FINAL
+    return Run(
+        workflow_id=command.workflow_id,
+        run_id=live.run_id if live else None,
+        kind=command.kind,
+        state=state,
+        step=live.step if live and moving else None,
+        waiting_for=_waiting_for(command, live) if detail and state not in FINAL else None,
+        attempt=live.attempt if live and moving else None,
+        error=_error(command, state),
+        result=command.result or None,
+        document_id=command.document_id,
+        version=command.version,
+        conversation_id=command.conversation_id,
+        links=RunLinks(
+            self=run_path(command.workflow_id),
+            cancel=f"{run_path(command.workflow_id)}/cancel",
+            temporal_ui=temporal_ui(settings, command.workflow_id, live.run_id if live else None),
+        ),
+        created_at=command.created_at,
+        updated_at=command.updated_at,
+        finished_at=command.finished_at,
+    )
+
+
+def _waiting_for(command: Command, live: LiveRun | None) -> str | None:
+    if live is None:
+        return "to be started by the sweeper" if command.outcome is None else None
+    return live.waiting_for
+
+
+def _error(command: Command, state: State) -> RunError | None:
+    if state is not State.FAILED:
+        return None
+    code = command.error_code or "internal"
+    known = by_code(code)
+    return RunError(
+        code=code,
+        title=known.title,
+        detail=known.detail,
+        step=command.error_step,
+        retryable=issubclass(known, Temporary),
+    )
+
+
+def chat_response(settings: Settings, turn: Turn, run_id: str | None = None) -> ChatResponse:
+    assert turn.answer is not None and turn.answered_at is not None and turn.finish is not None
+    total = turn.prompt_tokens + turn.completion_tokens
+    return ChatResponse(
+        workflow_id=turn.workflow_id,
+        run_id=run_id,
+        conversation_id=turn.conversation_id,
+        message=Message(role=Speaker.USER, content=turn.question, timestamp=turn.asked_at),
+        response=Message(role=Speaker.ASSISTANT, content=turn.answer, timestamp=turn.answered_at),
+        model_used=turn.model_used or None,
+        tokens_used=total,
+        usage=TokenUsage(
+            prompt_tokens=turn.prompt_tokens,
+            completion_tokens=turn.completion_tokens,
+            total_tokens=total,
+            estimated=turn.estimated,
+        ),
+        response_time=round((turn.answered_at - turn.asked_at).total_seconds(), 3),
+        finish_reason=turn.finish,
+        sources=[Source(**asdict(source)) for source in turn.sources],
+        links=ChatLinks(
+            run=run_path(turn.workflow_id),
+            history=f"/api/v1/chat/conversations/{turn.conversation_id}/history",
+            temporal_ui=temporal_ui(settings, turn.workflow_id, run_id),
+        ),
+    )
+
+
+def document(row: documents.Document, live: LiveRun | None = None) -> Document:
+    """`ready` exactly when a version is live, else the pending version's state."""
+    pending = None
+    if row.pending is not None:
+        state = _pending_state(row.pending.state, live)
+        pending = Pending(version=row.pending.version, state=state, run=row.pending.workflow_id)
+    return Document(
+        document_id=row.document_id,
+        collection=row.collection,
+        filename=row.filename,
+        title=row.title,
+        media_type=row.media_type,
+        bytes=row.size,
+        sha256=row.sha256,
+        version=row.version,
+        state="ready" if row.version is not None else pending.state if pending else "processing",
+        pending=pending,
+        chunks=row.chunks,
+        pages=row.pages,
+        metadata=row.metadata,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _pending_state(state: State, live: LiveRun | None) -> str:
+    if state in (State.FAILED, State.CANCELLED, State.PARKED):
+        return state.value
+    return "waiting" if live and live.state is State.WAITING else "processing"
+
+
+def search_result(index: int, passage: search.Passage) -> SearchResult:
+    hit = passage.hit
+    return SearchResult(
+        index=index,
+        document_id=hit.document_id,
+        version=hit.version,
+        chunk_id=hit.chunk_id,
+        filename=passage.filename,
+        title=passage.title,
+        page=hit.page,
+        start=hit.start,
+        end=hit.end,
+        score=hit.score,
+        quote=hit.text,
+        cited=False,
+        text=hit.text,
+    )

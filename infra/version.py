@@ -1,0 +1,5 @@
+"""The installed version, for people and logs."""
+
+from importlib.metadata import version
+
+VERSION = version("moorage")

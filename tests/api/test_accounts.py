@@ -1,0 +1,195 @@
+"""Register, log in, and what a token is good for."""
+
+from datetime import timedelta
+
+import pytest
+
+from api.app import create_app
+from domain.accounts import Principal
+from domain.names import new_id
+from infra.security import JwtTokens
+from tests.platform import PASSWORD, Platform, User
+
+
+def registration(**changes: str) -> dict[str, str]:
+    name = f"user-{new_id()[:12]}"
+    return {"username": name, "email": f"{name}@example.com", "password": PASSWORD, **changes}
+
+
+async def test_the_first_account_owns_its_new_tenant(quiet: Platform) -> None:
+    body = registration()
+
+    response = await quiet.http.post("/api/v1/auth/register", json=body)
+
+    account = response.json()
+    assert response.status_code == 201
+    assert (account["username"], account["role"], account["is_active"]) == (body["username"], "owner", True)
+    assert account["token_limit"] == 100_000
+    assert account["created_at"].endswith("Z")
+    assert "password" not in response.text
+
+
+async def test_a_username_is_taken_whatever_its_case(quiet: Platform) -> None:
+    body = registration()
+    await quiet.http.post("/api/v1/auth/register", json=body)
+
+    response = await quiet.http.post("/api/v1/auth/register", json={**body, "username": body["username"].upper()})
+
+    assert (response.status_code, response.json()["code"]) == (409, "username_taken")
+
+
+async def test_a_login_gives_a_pair_of_tokens_in_its_final_shape(quiet: Platform) -> None:
+    body = registration()
+    await quiet.http.post("/api/v1/auth/register", json=body)
+
+    response = await quiet.http.post(
+        "/api/v1/auth/login", json={"username": body["username"], "password": body["password"]}
+    )
+
+    tokens = response.json()
+    assert response.status_code == 200
+    assert set(tokens) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert tokens["token_type"] == "bearer"
+    assert 0 < tokens["expires_in"] <= 900
+
+
+async def test_an_unknown_name_and_a_wrong_password_answer_alike(quiet: Platform) -> None:
+    body = registration()
+    await quiet.http.post("/api/v1/auth/register", json=body)
+
+    wrong = await quiet.http.post("/api/v1/auth/login", json={"username": body["username"], "password": "guess"})
+    unknown = await quiet.http.post("/api/v1/auth/login", json={"username": "nobody-here", "password": "guess"})
+
+    assert wrong.status_code == unknown.status_code == 401
+    assert {**wrong.json(), "request_id": ""} == {**unknown.json(), "request_id": ""}
+
+
+async def test_me_is_who_the_token_says(user: User) -> None:
+    account = (await user.http.get("/api/v1/auth/me")).json()
+
+    assert (account["user_id"], account["tenant_id"]) == (user.account, user.tenant)
+
+
+GUARDED = [
+    ("GET", "/api/v1/auth/me"),
+    ("POST", "/api/v1/chat"),
+    ("GET", "/api/v1/chat/conversations"),
+    ("GET", "/api/v1/chat/conversations/x/history"),
+    ("DELETE", "/api/v1/chat/conversations/x"),
+    ("POST", "/api/v1/documents"),
+    ("GET", "/api/v1/documents"),
+    ("GET", "/api/v1/documents/x"),
+    ("GET", "/api/v1/documents/x/text"),
+    ("GET", "/api/v1/documents/x/content"),
+    ("GET", "/api/v1/collections"),
+    ("GET", "/api/v1/collections/x/documents"),
+    ("POST", "/api/v1/search"),
+    ("GET", "/api/v1/runs"),
+    ("GET", "/api/v1/runs/x"),
+    ("POST", "/api/v1/runs/x/cancel"),
+    ("GET", "/api/v1/usage"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+async def test_no_token_is_401(quiet: Platform, method: str, path: str) -> None:
+    response = await quiet.http.request(method, path, json={} if method == "POST" else None)
+
+    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_the_list_of_guarded_routes_is_complete(quiet: Platform) -> None:
+    """A new route under /api is listed above, or here among those that need no token."""
+    open_routes = {("POST", "/api/v1/auth/register"), ("POST", "/api/v1/auth/login")}
+    schema = create_app(quiet.services).openapi()
+
+    routes = {
+        (method.upper(), path.replace("{workflow_id}", "x").replace("{document_id}", "x"))
+        for path, methods in schema["paths"].items()
+        for method in methods
+        if path.startswith("/api")
+    }
+    normal = {(method, path.replace("{conversation_id}", "x").replace("{name}", "x")) for method, path in routes}
+    assert normal == set(GUARDED) | open_routes
+
+
+def forged(services_secret: str, lifetime: int) -> JwtTokens:
+    return JwtTokens(services_secret, timedelta(seconds=lifetime))
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c", "Bearer \u00e9", "Bearer " + "a" * 5000]
+)
+async def test_a_header_that_is_no_valid_token_is_401(quiet: Platform, header: str) -> None:
+    response = await quiet.http.get("/api/v1/auth/me", headers={"Authorization": header.encode()})
+
+    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_a_token_of_another_key_is_401(quiet: Platform, user: User) -> None:
+    account = await quiet.services.accounts.account(await _principal(quiet, user))
+    token, _ = forged("another key of more than thirty-two characters", 600).issue(account)
+
+    response = await quiet.http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+
+    assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+
+
+async def test_an_expired_token_says_so(quiet: Platform, user: User) -> None:
+    account = await quiet.services.accounts.account(await _principal(quiet, user))
+    secret = quiet.services.settings.secret_key.get_secret_value()
+    token, _ = forged(secret, -60).issue(account)
+
+    response = await quiet.http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+
+    assert (response.status_code, response.json()["code"]) == (401, "token_expired")
+
+
+async def test_a_refresh_token_is_no_access_token(quiet: Platform, user: User) -> None:
+    token, _ = quiet.services.tokens.refresh_token()
+
+    response = await quiet.http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+
+    assert response.status_code == 401
+
+
+async def _principal(quiet: Platform, user: User) -> Principal:
+    return quiet.services.tokens.verify(user.http.headers["authorization"].removeprefix("Bearer "))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"username": "a b"}, {"email": "nowhere"}, {"password": "short"}, {"username": ""}, {"admin": "yes"}]
+)
+async def test_a_registration_that_is_not_valid_names_the_field(quiet: Platform, changes: dict[str, str]) -> None:
+    response = await quiet.http.post("/api/v1/auth/register", json=registration(**changes))
+
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "invalid_request")
+    assert problem["errors"][0]["loc"][-1] in changes
+    assert "input" not in response.text
+
+
+async def test_a_body_that_is_no_json_is_malformed(quiet: Platform) -> None:
+    response = await quiet.http.post("/api/v1/auth/login", content=b"{", headers={"Content-Type": "application/json"})
+
+    assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
+
+
+async def test_a_body_over_a_megabyte_is_refused(quiet: Platform) -> None:
+    response = await quiet.http.post("/api/v1/auth/login", json={"username": "a" * 1_100_000, "password": "x"})
+
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
+async def test_an_unknown_path_is_a_problem_with_the_id_of_its_request(quiet: Platform) -> None:
+    response = await quiet.http.get("/api/v1/nothing")
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert response.json()["request_id"] == response.headers["x-request-id"]
+
+
+async def test_a_method_a_path_does_not_take_is_405(quiet: Platform) -> None:
+    response = await quiet.http.put("/api/v1/chat")
+
+    assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")

@@ -1,0 +1,140 @@
+"""What several suites share: the real servers, started once by the launcher's own code, and adapters on them."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from domain.accounts import Principal
+from domain.names import new_id
+from infra.memory import MemoryVectorStore, StubEmbedder
+from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+from infra.settings import Settings
+from infra.stack.addresses import Addresses
+from infra.stack.stores import stores
+from infra.weaviate import WeaviateStore
+from tests.platform import Platform, User, platform
+from tests.provider.server import ScriptedProvider
+
+
+@pytest.fixture(scope="session")
+async def addresses(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Addresses]:
+    """Temporal, Valkey and Weaviate, empty at first and gone at the end."""
+    cache = Path(Settings.model_fields["cache_dir"].default).expanduser()
+    async with stores(tmp_path_factory.mktemp("stores"), cache) as found:
+        yield found
+
+
+@pytest.fixture
+def principal() -> Principal:
+    """A tenant and an account that nobody else has."""
+    return Principal(tenant=new_id(), account=new_id())
+
+
+@pytest.fixture
+def stranger() -> Principal:
+    """Of another tenant."""
+    return Principal(tenant=new_id(), account=new_id())
+
+
+@pytest.fixture(scope="session")
+async def weaviate(addresses: Addresses) -> AsyncIterator[WeaviateStore]:
+    store = WeaviateStore(
+        addresses.weaviate_url, grpc_port=addresses.weaviate_grpc_port, api_key=addresses.weaviate_api_key
+    )
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+def memory_store() -> MemoryVectorStore:
+    return MemoryVectorStore()
+
+
+@pytest.fixture
+def embedder() -> StubEmbedder:
+    return StubEmbedder()
+
+
+@pytest.fixture(scope="session")
+async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
+    client = pool(addresses.redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def windows(redis: Redis) -> RedisWindows:
+    return RedisWindows(redis)
+
+
+@pytest.fixture
+def sessions(redis: Redis) -> RedisSessions:
+    return RedisSessions(redis)
+
+
+@pytest.fixture
+async def events(redis: Redis) -> AsyncIterator[RedisEvents]:
+    events = RedisEvents(redis)
+    yield events
+    await events.aclose()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Nobody listens there, and nobody else can start to."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+async def silent_port() -> AsyncIterator[int]:
+    """Whoever connects there never gets an answer."""
+    leave = asyncio.Event()
+
+    async def hold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await leave.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    leave.set()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.fixture(scope="session")
+async def quiet(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses) -> AsyncIterator[Platform]:
+    """Without a language model: answers are quotes."""
+    async with platform(tmp_path_factory.mktemp("quiet"), addresses) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def provider() -> AsyncIterator[ScriptedProvider]:
+    async with ScriptedProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def talking(
+    tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, provider: ScriptedProvider
+) -> AsyncIterator[Platform]:
+    """With a language model behind the OpenAI protocol."""
+    home = tmp_path_factory.mktemp("talking")
+    async with platform(home, addresses, openai_base_url=provider.base_url, openai_api_key="test-key") as running:
+        yield running
+
+
+@pytest.fixture
+async def user(quiet: Platform) -> User:
+    return await quiet.user()
+
+
+@pytest.fixture
+async def talker(talking: Platform) -> User:
+    return await talking.user()
