@@ -1,0 +1,274 @@
+"""Admission: the command, its subject and its reservation in one transaction, or nothing at all."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain import names
+from domain.accounts import Principal
+from domain.chat import WINDOW, Ask
+from domain.documents import OnDuplicate, Upload
+from domain.errors import DimensionMismatch, DuplicateDocument, IdempotencyKeyReused, NotFound, QuotaExhausted
+from domain.runs import Command, Kind, State
+from domain.search import Generation
+from domain.usage import month_of, next_month, reservation
+from infra.sql.budgets import reserve
+from infra.sql.database import Collision, Database, utc_now
+from infra.sql.documents import require
+from infra.sql.encoding import command_of
+from infra.sql.ownership import add, change, pick
+from infra.sql.tables import collections, commands, conversations, documents, turns, versions
+
+TITLE = 80  # characters of the first question that name a conversation
+
+Admitted = TypeVar("Admitted")
+
+
+class SqlAdmissions:
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
+        """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
+        return await _again_after_a_race(lambda: self._admit_turn(principal, ask, key, digest))
+
+    async def admit_upload(
+        self, principal: Principal, upload: Upload, generation: Generation, key: str | None, digest: str
+    ) -> tuple[Command | None, str]:
+        """(command, document id); no command when the collection already holds the same bytes in a document.
+
+        Raises DuplicateDocument when `on_duplicate` says so, DimensionMismatch, IdempotencyKeyReused.
+        """
+        return await _again_after_a_race(lambda: self._admit_upload(principal, upload, generation, key, digest))
+
+    async def _admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
+        async with self._database.write() as connection:
+            known = await _known(connection, principal, key, digest)
+            if known is not None:
+                return known
+            now = self._clock()
+            collection_id = await _searched(connection, principal, ask)
+            await require(connection, principal, ask.document_ids)
+            conversation_id, seq = await _next_turn(connection, principal, ask, now)
+            reserved = await _reserve(connection, principal, ask, conversation_id, seq, now)
+            workflow_id = names.chat_run(principal.tenant, conversation_id, seq)
+            turn = {"conversation_id": conversation_id, "seq": seq}
+            asked = {"workflow_id": workflow_id, "asked_at": now, "collection_id": collection_id}
+            await connection.execute(add(principal, turns, **turn, **asked, **_question(ask), **NOT_ANSWERED))
+            month = month_of(now) if reserved else None
+            promise = {"idempotency_key": key, "digest": digest, "reserved": reserved, "reserved_month": month}
+            return await _promise(connection, principal, Kind.CHAT, workflow_id, now, **turn, **promise)
+
+    async def _admit_upload(
+        self, principal: Principal, upload: Upload, generation: Generation, key: str | None, digest: str
+    ) -> tuple[Command | None, str]:
+        async with self._database.write() as connection:
+            known = await _known(connection, principal, key, digest)
+            if known is not None:
+                return known, known.document_id or ""
+            now = self._clock()
+            collection_id = await _filled(connection, principal, upload.collection, now)
+            twin = await _twin(connection, principal, collection_id, upload)
+            if twin is not None:
+                return None, twin
+            await _settle_generation(connection, principal, collection_id, generation, now)
+            workflow_id = names.ingest_run(principal.tenant, upload.document_id, 1)
+            place = {"collection_id": collection_id, "created_at": now}
+            document = {"id": upload.document_id, "latest_version": 1, "updated_at": now, **place}
+            await connection.execute(add(principal, documents, **document))
+            version = {"document_id": upload.document_id, "version": 1}
+            how = {"generation": generation.name, "workflow_id": workflow_id}
+            await connection.execute(add(principal, versions, **version, **place, **how, **_file(upload)))
+            promise = {"idempotency_key": key, "digest": digest, "reserved": 0}
+            command = await _promise(connection, principal, Kind.INGESTION, workflow_id, now, **version, **promise)
+            return command, upload.document_id
+
+
+async def _again_after_a_race(admit: Callable[[], Awaitable[Admitted]]) -> Admitted:
+    """Where two writers run at once, the loser of a race for a key or a new name finds the winner's row."""
+    try:
+        return await admit()
+    except Collision:
+        return await admit()
+
+
+# --- both -----------------------------------------------------------------------------------------------------
+
+
+async def _known(connection: AsyncConnection, principal: Principal, key: str | None, digest: str) -> Command | None:
+    if key is None:
+        return None
+    query = pick(principal, commands).where(
+        commands.c.account_id == principal.account, commands.c.idempotency_key == key
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return None
+    if row.digest != digest:
+        raise IdempotencyKeyReused
+    return command_of(row)
+
+
+async def _promise(
+    connection: AsyncConnection, principal: Principal, kind: Kind, workflow_id: str, now: datetime, **values: Any
+) -> Command:
+    row = {"id": names.new_id(), "kind": kind, "workflow_id": workflow_id, "result": {}}
+    insert = add(principal, commands, **row, created_at=now, updated_at=now, **values)
+    return command_of((await connection.execute(insert.returning(*commands.c))).one())
+
+
+# --- a turn ---------------------------------------------------------------------------------------------------
+
+NOT_ANSWERED = {
+    "passages": [],
+    "relevant": False,
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "estimated": False,
+    "answer_tokens": 0,
+    "sources": [],
+    "timings": {},
+    "flags": [],
+}
+
+
+def _question(ask: Ask) -> dict[str, Any]:
+    return {
+        "question": ask.message,
+        "question_tokens": ask.question_tokens,
+        "model": ask.model,
+        "temperature": ask.temperature,
+        "max_tokens": ask.max_tokens,
+        "use_rag": ask.use_rag,
+        "document_ids": list(ask.document_ids),
+        "filters": ask.filters,
+        "k": ask.k,
+    }
+
+
+async def _searched(connection: AsyncConnection, principal: Principal, ask: Ask) -> str | None:
+    """The collection that is searched; none without retrieval."""
+    if not ask.use_rag:
+        return None
+    query = pick(principal, collections, collections.c.id).where(collections.c.name == ask.collection)
+    collection_id: str | None = (await connection.execute(query)).scalar_one_or_none()
+    if collection_id is None:
+        raise NotFound
+    return collection_id
+
+
+async def _next_turn(connection: AsyncConnection, principal: Principal, ask: Ask, now: datetime) -> tuple[str, int]:
+    """Conversation and seq; the update holds the conversation's row, so that seqs have neither gaps nor twins."""
+    if ask.conversation_id is None:
+        conversation_id = names.new_id()
+        row = {"id": conversation_id, "title": " ".join(ask.message.split())[:TITLE], "turns": 1}
+        await connection.execute(add(principal, conversations, **row, created_at=now, updated_at=now))
+        return conversation_id, 1
+    count = (
+        change(principal, conversations)
+        .where(conversations.c.id == ask.conversation_id)
+        .values(turns=conversations.c.turns + 1, updated_at=now)
+        .returning(conversations.c.turns)
+    )
+    seq: int | None = (await connection.execute(count)).scalar_one_or_none()
+    if seq is None:
+        raise NotFound
+    return ask.conversation_id, seq
+
+
+async def _reserve(
+    connection: AsyncConnection, principal: Principal, ask: Ask, conversation_id: str, seq: int, now: datetime
+) -> int:
+    """Tokens reserved for the turn. Raises QuotaExhausted."""
+    if not ask.billable:
+        return 0
+    window = await _window_tokens(connection, principal, conversation_id) if seq > 1 else 0
+    tokens = reservation(
+        question=ask.question_tokens, window=window, k=ask.k, use_rag=ask.use_rag, max_tokens=ask.max_tokens
+    )
+    if not await reserve(connection, principal, month_of(now), tokens):
+        raise QuotaExhausted(retry_after=next_month(now) - now)
+    return tokens
+
+
+async def _window_tokens(connection: AsyncConnection, principal: Principal, conversation_id: str) -> int:
+    """Upper bound of what the turn will see of the conversation; an open turn may still get a full answer."""
+    columns = (turns.c.outcome, turns.c.question_tokens, turns.c.answer_tokens, turns.c.max_tokens)
+    query = (
+        pick(principal, turns, *columns)
+        .where(
+            turns.c.conversation_id == conversation_id,
+            or_(turns.c.outcome.is_(None), turns.c.outcome == State.SUCCEEDED),
+        )
+        .order_by(turns.c.seq.desc())
+        .limit(WINDOW // 2)
+    )
+    rows = (await connection.execute(query)).all()
+    return sum(row.question_tokens + (row.answer_tokens if row.outcome else row.max_tokens) for row in rows)
+
+
+# --- an upload ------------------------------------------------------------------------------------------------
+
+
+def _file(upload: Upload) -> dict[str, Any]:
+    return {
+        "filename": upload.filename,
+        "title": upload.title,
+        "media_type": upload.media_type,
+        "size": upload.size,
+        "sha256": upload.sha256,
+        "metadata": upload.metadata,
+        "staged": False,
+        "chunks": 0,
+    }
+
+
+async def _filled(connection: AsyncConnection, principal: Principal, name: str, now: datetime) -> str:
+    """The collection of this name, made if it is new; its row is held, so that twins are found."""
+    query = pick(principal, collections, collections.c.id).where(collections.c.name == name).with_for_update()
+    found: str | None = (await connection.execute(query)).scalar_one_or_none()
+    if found is not None:
+        return found
+    row = {"id": names.new_id(), "name": name, "description": "", "generation": ""}
+    await connection.execute(add(principal, collections, **row, created_at=now, updated_at=now))
+    return row["id"]
+
+
+async def _twin(connection: AsyncConnection, principal: Principal, collection_id: str, upload: Upload) -> str | None:
+    """A document with the same bytes. Raises DuplicateDocument when that is not wanted."""
+    if upload.on_duplicate is OnDuplicate.NEW:
+        return None
+    query = (
+        pick(principal, versions, versions.c.document_id)
+        .join(documents, documents.c.id == versions.c.document_id)
+        .where(versions.c.collection_id == collection_id, versions.c.sha256 == upload.sha256, _counts())
+        .order_by(versions.c.created_at, versions.c.document_id)
+        .limit(1)
+    )
+    twin: str | None = (await connection.execute(query)).scalar_one_or_none()
+    if twin is not None and upload.on_duplicate is OnDuplicate.REJECT:
+        raise DuplicateDocument(f"The collection already holds this content as document {twin}.")
+    return twin
+
+
+def _counts() -> ColumnElement[bool]:
+    """Live or still being processed; what failed or was cancelled is no twin."""
+    live = and_(versions.c.document_id == documents.c.id, versions.c.version == documents.c.live_version)
+    return or_(versions.c.outcome.is_(None), live)
+
+
+async def _settle_generation(
+    connection: AsyncConnection, principal: Principal, collection_id: str, generation: Generation, now: datetime
+) -> None:
+    """The first upload decides which generation the collection belongs to. Raises DimensionMismatch."""
+    update = (
+        change(principal, collections)
+        .where(collections.c.id == collection_id, collections.c.generation.in_(("", generation.name)))
+        .values(generation=generation.name, updated_at=now)
+    )
+    if (await connection.execute(update)).rowcount == 0:
+        raise DimensionMismatch

@@ -1,0 +1,266 @@
+"""The records, table by table: what must survive everything else.
+
+Every table of a tenant has `tenant_id`; `ownership.py` builds the statements that always name it.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment: aware going in, UTC coming out, in databases with and without time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored moment needs a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+ID = String(32)
+WORD = String(32)  # a state, a kind, an error code
+NAME = String(255)
+Tokens = BigInteger
+
+
+def _tenant() -> Column[str]:
+    return Column("tenant_id", ID, ForeignKey("tenants.id"), nullable=False)
+
+
+def _account() -> Column[str]:
+    return Column("account_id", ID, ForeignKey("accounts.id"), nullable=False)
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, UtcDateTime, nullable=nullable)
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("token_limit", Tokens, nullable=False),
+    _moment("created_at"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _tenant(),
+    Column("username", NAME, nullable=False),
+    Column("username_folded", NAME, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("role", WORD, nullable=False),
+    Column("token_limit", Tokens, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("token_epoch", Integer, nullable=False),
+    _moment("created_at"),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _tenant(),
+    Column("name", NAME, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("generation", NAME, nullable=False),  # empty until the first upload decides it
+    _moment("created_at"),
+    _moment("updated_at"),
+    UniqueConstraint("tenant_id", "name"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _tenant(),
+    _account(),
+    Column("collection_id", ID, ForeignKey("collections.id"), nullable=False),
+    Column("live_version", Integer),
+    Column("latest_version", Integer, nullable=False),
+    _moment("created_at"),
+    _moment("updated_at"),
+    Index(None, "tenant_id", "created_at", "id"),
+    Index(None, "collection_id", "created_at", "id"),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("document_id", ID, ForeignKey("documents.id"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    _tenant(),
+    Column("collection_id", ID, ForeignKey("collections.id"), nullable=False),
+    Column("generation", NAME, nullable=False),
+    Column("workflow_id", NAME, nullable=False, unique=True),
+    Column("filename", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("media_type", NAME, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("outcome", WORD),  # ready, failed, cancelled; none while it is being processed
+    Column("staged", Boolean, nullable=False),
+    Column("pages", Integer),
+    Column("chunks", Integer, nullable=False),
+    Column("error_code", WORD),
+    Column("error_step", WORD),
+    _moment("created_at"),
+    _moment("finished_at", nullable=True),
+    Index(None, "collection_id", "sha256"),
+    Index(None, "collection_id", "staged"),
+)
+
+commands = Table(
+    "commands",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _tenant(),
+    _account(),
+    Column("kind", WORD, nullable=False),
+    Column("workflow_id", NAME, nullable=False, unique=True),
+    Column("idempotency_key", NAME),
+    Column("digest", NAME),
+    Column("document_id", ID),  # subjects are named, not referenced: the registry outlives them
+    Column("version", Integer),
+    Column("conversation_id", ID),
+    Column("seq", Integer),
+    Column("outcome", WORD),
+    Column("error_code", WORD),
+    Column("error_step", WORD),
+    Column("result", JSON, nullable=False),
+    Column("reserved", Tokens, nullable=False),
+    Column("reserved_month", String(7)),
+    _moment("looked_at", nullable=True),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _moment("finished_at", nullable=True),
+    UniqueConstraint("account_id", "idempotency_key"),
+    Index(None, "tenant_id", "created_at", "id"),
+)
+Index(
+    "ix_commands_open",
+    commands.c.created_at,
+    sqlite_where=commands.c.outcome.is_(None),
+    postgresql_where=commands.c.outcome.is_(None),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _tenant(),
+    _account(),
+    Column("title", Text, nullable=False),
+    Column("turns", Integer, nullable=False),  # the last seq given out
+    _moment("created_at"),
+    _moment("updated_at"),
+    Index(None, "account_id", "created_at", "id"),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("conversation_id", ID, ForeignKey("conversations.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _tenant(),
+    _account(),
+    Column("workflow_id", NAME, nullable=False, unique=True),
+    _moment("asked_at"),
+    Column("question", Text, nullable=False),
+    Column("question_tokens", Tokens, nullable=False),
+    Column("model", NAME),
+    Column("temperature", Float, nullable=False),
+    Column("max_tokens", Integer, nullable=False),
+    Column("use_rag", Boolean, nullable=False),
+    Column("collection_id", ID, ForeignKey("collections.id", ondelete="SET NULL")),
+    Column("document_ids", JSON, nullable=False),
+    Column("filters", JSON, nullable=False),
+    Column("k", Integer, nullable=False),
+    Column("query", Text),
+    Column("passages", JSON, nullable=False),
+    Column("relevant", Boolean, nullable=False),
+    Column("outcome", WORD),
+    Column("error_code", WORD),
+    Column("answer", Text),
+    _moment("answered_at", nullable=True),
+    Column("finish", WORD),
+    Column("model_used", NAME),
+    Column("prompt_tokens", Tokens, nullable=False),
+    Column("completion_tokens", Tokens, nullable=False),
+    Column("estimated", Boolean, nullable=False),
+    Column("answer_tokens", Tokens, nullable=False),
+    Column("sources", JSON, nullable=False),
+    Column("prompt_digest", NAME),
+    Column("timings", JSON, nullable=False),
+    Column("flags", JSON, nullable=False),
+)
+
+provider_calls = Table(
+    "provider_calls",
+    metadata,
+    Column("op_id", NAME, primary_key=True),
+    _tenant(),
+    _account(),
+    Column("workflow_id", NAME),
+    Column("purpose", WORD, nullable=False),
+    Column("model", NAME, nullable=False),
+    Column("prompt_tokens", Tokens, nullable=False),
+    Column("completion_tokens", Tokens, nullable=False),
+    Column("delivery", WORD, nullable=False),
+    Column("billable", Boolean, nullable=False),
+    Column("month", String(7), nullable=False),
+    _moment("at"),
+    Column("settled", Boolean, nullable=False),
+    Index(None, "workflow_id"),
+    Index(None, "account_id", "month"),
+)
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("account_id", ID, ForeignKey("accounts.id"), primary_key=True),
+    Column("month", String(7), primary_key=True),
+    _tenant(),
+    Column("used", Tokens, nullable=False),
+    Column("reserved", Tokens, nullable=False),
+)

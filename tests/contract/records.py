@@ -1,0 +1,146 @@
+"""What the suites of the records share: accounts, questions, uploads and answers, made in one line."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from domain.accounts import Account, Newcomer, Principal
+from domain.chat import Answer, Ask, Finish, Turn
+from domain.documents import MediaType, OnDuplicate, Upload
+from domain.names import new_id
+from domain.runs import Command
+from domain.search import Generation, Hit, Passage, Source
+from domain.usage import Delivery, ProviderCall, Purpose
+from infra.sql.accounts import SqlAccounts
+from infra.sql.admission import SqlAdmissions
+from infra.sql.chat import SqlTurns
+from infra.sql.database import Database
+from infra.sql.documents import SqlDocuments
+from infra.sql.runs import SqlRuns
+from infra.sql.usage import SqlUsage
+
+GENERATION = Generation("stub-8-v1", 8)
+OTHER_GENERATION = Generation("stub-16-v1", 16)
+
+ASK = Ask(
+    message="What is a moorage?",
+    conversation_id=None,
+    model=None,
+    temperature=0.7,
+    max_tokens=1000,
+    use_rag=True,
+    collection="default",
+    document_ids=(),
+    filters={},
+    k=5,
+    question_tokens=10,
+    billable=False,
+)
+
+HIT = Hit("chunk", "document", 1, 0, "A moorage is a place.", 3, 24, None, 0.75, 0.9, 0.5)
+PASSAGE = Passage(HIT, "harbour.txt", "Harbours, 항구")
+SOURCE = Source(1, "document", 1, "chunk", "harbour.txt", "Harbours", 2, 3, 24, 0.75, "A moorage is a place.", True)
+
+ANSWER = Answer(
+    text="A place [1].",
+    finish=Finish.STOP,
+    model="model-1",
+    prompt_tokens=90,
+    completion_tokens=10,
+    estimated=False,
+    answer_tokens=8,
+    sources=(SOURCE,),
+    prompt_digest="digest",
+)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every record over one database."""
+
+    database: Database
+    accounts: SqlAccounts
+    admissions: SqlAdmissions
+    runs: SqlRuns
+    documents: SqlDocuments
+    turns: SqlTurns
+    usage: SqlUsage
+
+    @classmethod
+    def over(cls, database: Database, clock: Callable[[], datetime] | None = None) -> "Records":
+        return cls(
+            database=database,
+            accounts=SqlAccounts(database),
+            admissions=SqlAdmissions(database, clock) if clock else SqlAdmissions(database),
+            runs=SqlRuns(database),
+            documents=SqlDocuments(database),
+            turns=SqlTurns(database),
+            usage=SqlUsage(database),
+        )
+
+    async def newcomer(self, token_limit: int = 100_000) -> Account:
+        name = new_id()
+        return await self.accounts.register(Newcomer(name, f"{name}@example.org", "hash", token_limit))
+
+    async def ask(self, principal: Principal, key: str | None = None, digest: str = "d", **fields: Any) -> Command:
+        return await self.admissions.admit_turn(principal, replace(ASK, **fields), key, digest)
+
+    async def upload(self, principal: Principal, key: str | None = None, **fields: Any) -> Command:
+        """Admitted for certain."""
+        command, _ = await self.offer(principal, key, **fields)
+        assert command is not None
+        return command
+
+    async def offer(
+        self, principal: Principal, key: str | None = None, digest: str = "d", **fields: Any
+    ) -> tuple[Command | None, str]:
+        return await self.admissions.admit_upload(principal, a_file(**fields), GENERATION, key, digest)
+
+    async def publish(self, principal: Principal, command: Command, chunks: int = 3) -> bool:
+        assert command.document_id and command.version
+        return await self.documents.publish(principal, command.document_id, command.version, chunks=chunks)
+
+    async def turn(self, principal: Principal, command: Command) -> Turn:
+        return await self.turns.turn_of_run(principal, command.workflow_id)
+
+    async def answer(self, principal: Principal, command: Command, *calls: ProviderCall, **fields: Any) -> Turn:
+        turn = await self.turn(principal, command)
+        return await self.turns.commit_answer(principal, turn, replace(ANSWER, **fields), calls)
+
+
+def a_file(**fields: Any) -> Upload:
+    """Other bytes every time, unless `sha256` is given."""
+    upload = Upload(
+        document_id=new_id(),
+        collection="default",
+        filename="harbour.txt",
+        title="Harbours",
+        media_type=MediaType.TEXT,
+        size=1234,
+        sha256=new_id() + new_id(),
+        metadata={"year": 1999, "open": True, "depth": 2.5, "kind": "항구"},
+        on_duplicate=OnDuplicate.SKIP,
+    )
+    return replace(upload, **fields)
+
+
+def a_call(command: Command, **fields: Any) -> ProviderCall:
+    """100 tokens bought for an answer."""
+    call = ProviderCall(
+        op_id=new_id(),
+        workflow_id=command.workflow_id,
+        purpose=Purpose.CHAT,
+        model="model-1",
+        prompt_tokens=90,
+        completion_tokens=10,
+        delivery=Delivery.DELIVERED,
+        billable=True,
+        at=datetime.now(UTC),
+    )
+    return replace(call, **fields)
+
+
+def a_colleague(account: Account) -> Principal:
+    """Of the same tenant; knows its own rows only by having none."""
+    return Principal(account.tenant_id, new_id())

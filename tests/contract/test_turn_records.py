@@ -1,0 +1,321 @@
+"""Contract of TurnRecords: whole turns in order, each answered once, seen by their account only."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from domain.accounts import Account, Principal
+from domain.chat import Finish, Line, Speaker
+from domain.errors import NotFound
+from domain.names import new_id
+from domain.runs import Command, Outcome, State
+from domain.usage import month_of
+from tests.contract.records import ANSWER, PASSAGE, SOURCE, Records, a_call, a_colleague
+
+
+async def talk(records: Records, principal: Principal, *questions: str) -> list[Command]:
+    """A conversation in which every question gets the answer `re: question`."""
+    commands: list[Command] = []
+    for question in questions:
+        conversation_id = commands[0].conversation_id if commands else None
+        commands.append(await records.ask(principal, message=question, conversation_id=conversation_id))
+        await records.answer(principal, commands[-1], text=f"re: {question}")
+    return commands
+
+
+def conversation_of(command: Command) -> str:
+    assert command.conversation_id
+    return command.conversation_id
+
+
+async def calls_of(records: Records, principal: Principal, command: Command) -> int:
+    turn = await records.turn(principal, command)
+    return sum(total.calls for total in (await records.usage.month(principal, month_of(turn.asked_at))).totals)
+
+
+# --- one turn -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_turn_is_found_by_place_and_by_run(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+
+    turn = await records.turns.turn(me, conversation_of(command), 1)
+
+    assert turn == await records.turns.turn_of_run(me, command.workflow_id)
+    assert (turn.question, turn.asked_at) == ("What is a moorage?", command.created_at)
+
+
+@pytest.mark.parametrize("whose", ["colleague", "stranger"])
+async def test_a_foreign_turn_is_absent(
+    records: Records, account: Account, me: Principal, elsewhere: Principal, whose: str
+) -> None:
+    command = (await talk(records, me, "Mine?"))[0]
+    other = a_colleague(account) if whose == "colleague" else elsewhere
+    turn = await records.turn(me, command)
+
+    for attempt in (
+        records.turns.turn(other, turn.conversation_id, 1),
+        records.turns.turn_of_run(other, turn.workflow_id),
+        records.turns.history(other, turn.conversation_id, 10),
+        records.turns.forget(other, turn.conversation_id),
+        records.turns.note_query(other, turn, "theirs", flags=[]),
+        records.turns.commit_answer(other, turn, ANSWER, []),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert await records.turns.window(other, turn.conversation_id, 2, 10) == []
+    assert (await records.turns.conversations(other, limit=10, cursor=None)).items == []
+    assert await records.turn(me, command) == turn
+
+
+async def test_what_was_searched_for_is_noted(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+
+    await records.turns.note_query(
+        me, await records.turn(me, command), "moorage meaning", flags=["condense_failed"], timings={"condense": 1.5}
+    )
+
+    turn = await records.turn(me, command)
+    assert (turn.query, turn.flags, turn.timings) == ("moorage meaning", ("condense_failed",), {"condense": 1.5})
+
+
+async def test_what_was_found_is_noted(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    bare = replace(PASSAGE, hit=replace(PASSAGE.hit, page=7, cosine=None))
+
+    await records.turns.note_passages(me, await records.turn(me, command), [PASSAGE, bare], relevant=True)
+
+    turn = await records.turn(me, command)
+    assert (turn.passages, turn.relevant) == ((PASSAGE, bare), True)
+
+
+async def test_notes_of_a_repeated_step_replace_each_other_and_timings_add_up(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    turn = await records.turn(me, command)
+    await records.turns.note_query(me, turn, "one", flags=["a"], timings={"condense": 1.0})
+    await records.turns.note_passages(me, turn, [PASSAGE, PASSAGE], relevant=True, timings={"search": 2.0})
+
+    await records.turns.note_query(me, turn, "two", flags=["a"], timings={"condense": 3.0})
+    await records.turns.note_passages(me, turn, [PASSAGE], relevant=True)
+
+    turn = await records.turn(me, command)
+    assert (turn.query, turn.flags, len(turn.passages)) == ("two", ("a",), 1)
+    assert turn.timings == {"condense": 3.0, "search": 2.0}
+
+
+async def test_nothing_is_noted_after_the_outcome(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    await records.runs.close(me, command.workflow_id, Outcome(State.CANCELLED))
+    turn = await records.turn(me, command)
+
+    await records.turns.note_query(me, turn, "late", flags=["late"], timings={"late": 1.0})
+    await records.turns.note_passages(me, turn, [PASSAGE], relevant=True)
+
+    assert await records.turn(me, command) == turn
+
+
+# --- the answer ---------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_read_as_it_was_committed(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    uncited = replace(SOURCE, index=2, page=3, cited=False, quote="따옴표")
+
+    committed = await records.answer(me, command, sources=(SOURCE, uncited), flags=("marker_dropped",), estimated=True)
+
+    assert committed == await records.turn(me, command)
+    assert (committed.answer, committed.finish, committed.model_used) == ("A place [1].", Finish.STOP, "model-1")
+    assert (committed.prompt_tokens, committed.completion_tokens, committed.estimated) == (90, 10, True)
+    assert (committed.sources, committed.flags) == ((SOURCE, uncited), ("marker_dropped",))
+    assert committed.outcome is State.SUCCEEDED
+    assert committed.answered_at is not None
+    assert committed.answered_at > committed.asked_at
+
+
+async def test_an_answer_keeps_the_notes_before_it(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    turn = await records.turn(me, command)
+    await records.turns.note_query(me, turn, "query", flags=["condense_failed"], timings={"condense": 1.0})
+
+    committed = await records.turns.commit_answer(
+        me, turn, replace(ANSWER, flags=("marker_dropped",)), [], timings={"answer": 2.0}
+    )
+
+    assert committed.query == "query"
+    assert committed.flags == ("condense_failed", "marker_dropped")
+    assert committed.timings == {"condense": 1.0, "answer": 2.0}
+
+
+async def test_an_answer_closes_the_run_with_counts_only(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+
+    await records.answer(me, command)
+
+    closed = await records.runs.command(me, command.workflow_id)
+    assert closed.outcome is State.SUCCEEDED
+    assert closed.result == {"finish_reason": "stop", "sources": 1, "prompt_tokens": 90, "completion_tokens": 10}
+
+
+async def test_the_first_answer_stays_and_is_billed_once(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    first = await records.answer(me, command, a_call(command))
+
+    second = await records.answer(me, command, a_call(command), text="Another answer.")
+
+    assert second == first
+    assert await calls_of(records, me, command) == 1
+
+
+async def test_of_many_answers_at_once_one_is_committed(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+
+    answers = await asyncio.gather(*(records.answer(me, command, a_call(command), text=f"{n}") for n in range(10)))
+
+    assert len({turn.answer for turn in answers}) == 1
+    assert await calls_of(records, me, command) == 1
+
+
+async def test_a_cancelled_turn_takes_no_answer(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    turn = await records.turn(me, command)
+    await records.runs.close(me, command.workflow_id, Outcome(State.CANCELLED))
+
+    stored = await records.turns.commit_answer(me, turn, ANSWER, [a_call(command)])
+
+    assert (stored.outcome, stored.answer) == (State.CANCELLED, None)
+    assert (await records.runs.command(me, command.workflow_id)).outcome is State.CANCELLED
+
+
+async def test_an_answer_touches_its_conversation(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    before = (await records.turns.conversations(me, limit=1, cursor=None)).items[0]
+
+    await records.answer(me, command)
+
+    after = (await records.turns.conversations(me, limit=1, cursor=None)).items[0]
+    assert after.updated_at > before.updated_at
+
+
+# --- the window ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_window_is_the_newest_messages_oldest_first(records: Records, me: Principal) -> None:
+    commands = await talk(records, me, "one", "two", "three")
+
+    window = await records.turns.window(me, conversation_of(commands[0]), 4, 4)
+
+    assert window == [
+        Line(Speaker.USER, "two"),
+        Line(Speaker.ASSISTANT, "re: two"),
+        Line(Speaker.USER, "three"),
+        Line(Speaker.ASSISTANT, "re: three"),
+    ]
+
+
+async def test_the_window_ends_before_the_turn_that_asks(records: Records, me: Principal) -> None:
+    commands = await talk(records, me, "one", "two")
+
+    window = await records.turns.window(me, conversation_of(commands[0]), 2, 10)
+
+    assert [line.text for line in window] == ["one", "re: one"]
+
+
+async def test_an_odd_window_begins_with_an_answer(records: Records, me: Principal) -> None:
+    commands = await talk(records, me, "one", "two")
+
+    window = await records.turns.window(me, conversation_of(commands[0]), 3, 3)
+
+    assert [line.text for line in window] == ["re: one", "two", "re: two"]
+
+
+async def test_unanswered_turns_are_not_in_the_window(records: Records, me: Principal) -> None:
+    first = (await talk(records, me, "one"))[0]
+    failed = await records.ask(me, message="two", conversation_id=first.conversation_id)
+    await records.runs.close(me, failed.workflow_id, Outcome(State.FAILED, "provider_auth", "answer"))
+    await records.ask(me, message="three", conversation_id=first.conversation_id)
+
+    window = await records.turns.window(me, conversation_of(first), 4, 10)
+
+    assert [line.text for line in window] == ["one", "re: one"]
+
+
+# --- conversations ------------------------------------------------------------------------------------------------
+
+
+async def test_conversations_are_listed_newest_first_and_each_once(records: Records, me: Principal) -> None:
+    started = [conversation_of(await records.ask(me)) for _ in range(5)]
+
+    first = await records.turns.conversations(me, limit=3, cursor=None)
+    second = await records.turns.conversations(me, limit=3, cursor=first.next_cursor)
+
+    assert [found.conversation_id for found in [*first.items, *second.items]] == started[::-1]
+    assert second.next_cursor is None
+
+
+async def test_a_conversation_counts_its_turns(records: Records, me: Principal) -> None:
+    await talk(records, me, "one", "two")
+
+    [conversation] = (await records.turns.conversations(me, limit=10, cursor=None)).items
+
+    assert (conversation.title, conversation.turns) == ("one", 2)
+
+
+async def test_the_history_is_the_newest_messages_oldest_first(records: Records, me: Principal) -> None:
+    commands = await talk(records, me, "one", "two")
+    last = await records.ask(me, message="three", conversation_id=commands[0].conversation_id)
+
+    history = await records.turns.history(me, conversation_of(last), 4)
+
+    assert [utterance.text for utterance in history] == ["re: one", "two", "re: two", "three"]
+    assert [utterance.speaker for utterance in history] == ["assistant", "user", "assistant", "user"]
+    assert [u.workflow_id for u in history] == [
+        commands[0].workflow_id,
+        *[commands[1].workflow_id] * 2,
+        last.workflow_id,
+    ]
+    assert sorted(utterance.at for utterance in history) == [utterance.at for utterance in history]
+
+
+async def test_an_unknown_conversation_has_no_history(records: Records, me: Principal) -> None:
+    with pytest.raises(NotFound):
+        await records.turns.history(me, new_id(), 10)
+
+
+async def test_a_forgotten_conversation_is_gone_and_named_by_its_runs(records: Records, me: Principal) -> None:
+    commands = await talk(records, me, "one", "two")
+    kept = (await talk(records, me, "kept"))[0]
+
+    workflow_ids = await records.turns.forget(me, conversation_of(commands[0]))
+
+    assert sorted(workflow_ids) == sorted(command.workflow_id for command in commands)
+    with pytest.raises(NotFound):
+        await records.turns.history(me, conversation_of(commands[0]), 10)
+    for command in commands:
+        with pytest.raises(NotFound):
+            await records.turn(me, command)
+    [left] = (await records.turns.conversations(me, limit=10, cursor=None)).items
+    assert left.conversation_id == kept.conversation_id
+
+
+async def test_forgetting_keeps_the_ledger_and_the_registry(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    turn = await records.answer(me, command, a_call(command))
+
+    await records.turns.forget(me, conversation_of(command))
+
+    totals = (await records.usage.month(me, month_of(turn.asked_at))).totals
+    assert [(total.tokens, total.calls) for total in totals] == [(100, 1)]
+    assert (await records.runs.command(me, command.workflow_id)).outcome is State.SUCCEEDED
+
+
+async def test_a_forgotten_conversation_does_not_go_on(records: Records, me: Principal) -> None:
+    command = (await talk(records, me, "one"))[0]
+    await records.turns.forget(me, conversation_of(command))
+
+    for attempt in (
+        records.ask(me, conversation_id=command.conversation_id),
+        records.turns.forget(me, conversation_of(command)),
+    ):
+        with pytest.raises(NotFound):
+            await attempt

@@ -1,0 +1,206 @@
+"""Contract of UsageRecords: every call is listed once, counts once, and no reservation outlives its run."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from domain.accounts import Account, Principal
+from domain.errors import NotFound
+from domain.names import new_id
+from domain.usage import Delivery, Month, Purpose, PurposeTotal, month_of
+from infra.sql.database import Database
+from tests.contract.records import Records, a_call, a_colleague
+
+NOW = datetime.now(UTC)
+DECEMBER = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
+JANUARY = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+async def this_month(records: Records, principal: Principal) -> Month:
+    return await records.usage.month(principal, month_of(datetime.now(UTC)))
+
+
+async def test_a_month_without_use_is_empty(records: Records, account: Account, me: Principal) -> None:
+    month = await records.usage.month(me, "2026-05")
+
+    assert month == Month(account.account_id, "2026-05", used=0, reserved=0, limit=100_000, totals=())
+
+
+async def test_a_settled_run_moves_its_tokens_and_releases_its_reservation(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    await records.answer(me, command, a_call(command, prompt_tokens=90, completion_tokens=10))
+    before = await this_month(records, me)
+
+    assert await records.usage.settle(me, command.workflow_id) == 100
+
+    after = await this_month(records, me)
+    assert (before.used, before.reserved > 0) == (0, True)
+    assert (after.used, after.reserved) == (100, 0)
+
+
+async def test_settling_twice_counts_once(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    other = await records.ask(me, billable=True)
+    await records.answer(me, command, a_call(command))
+    await records.usage.settle(me, command.workflow_id)
+    before = await this_month(records, me)
+
+    assert await records.usage.settle(me, command.workflow_id) == 0
+
+    assert await this_month(records, me) == before
+    assert (await records.usage.settle(me, other.workflow_id), (await this_month(records, me)).reserved) == (0, 0)
+
+
+async def test_settling_many_times_at_once_counts_once(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    await records.answer(me, command, a_call(command))
+
+    counted = await asyncio.gather(*(records.usage.settle(me, command.workflow_id) for _ in range(10)))
+
+    assert sorted(counted) == [0] * 9 + [100]
+    month = await this_month(records, me)
+    assert (month.used, month.reserved) == (100, 0)
+
+
+async def test_calls_recorded_after_a_settlement_count_in_the_next(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    await records.usage.record(me, [a_call(command)])
+    await records.usage.settle(me, command.workflow_id)
+    await records.usage.record(me, [a_call(command, prompt_tokens=5, completion_tokens=0)])
+
+    assert await records.usage.settle(me, command.workflow_id) == 5
+
+    assert (await this_month(records, me)).used == 105
+
+
+async def test_an_operation_is_recorded_once(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    call = a_call(command)
+
+    await records.usage.record(me, [call])
+    await records.usage.record(me, [call, a_call(command)])
+
+    assert [total.calls for total in (await this_month(records, me)).totals] == [2]
+
+
+async def test_a_repeated_operation_is_not_counted_again_after_a_settlement(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    call = a_call(command)
+    await records.usage.record(me, [call])
+    await records.usage.settle(me, command.workflow_id)
+    await records.usage.record(me, [call])
+
+    assert await records.usage.settle(me, command.workflow_id) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "counted"),
+    [
+        ({"purpose": Purpose.CHAT}, 100),
+        ({"purpose": Purpose.CONDENSE}, 100),
+        ({"delivery": Delivery.ESTIMATED}, 100),
+        ({"purpose": Purpose.EMBEDDING}, 0),
+        ({"delivery": Delivery.RETRIED}, 0),
+        ({"billable": False}, 0),
+    ],
+)
+async def test_only_bought_and_delivered_chat_tokens_count(
+    records: Records, me: Principal, fields: dict[str, object], counted: int
+) -> None:
+    command = await records.ask(me)
+    await records.usage.record(me, [a_call(command, **fields)])
+
+    assert await records.usage.settle(me, command.workflow_id) == counted
+
+    assert (await this_month(records, me)).used == counted
+
+
+async def test_a_failed_run_releases_its_reservation(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+
+    assert await records.usage.settle(me, command.workflow_id) == 0
+
+    month = await this_month(records, me)
+    assert (month.used, month.reserved) == (0, 0)
+
+
+async def test_a_run_over_midnight_of_new_year_is_counted_and_released_where_it_belongs(
+    database: Database, me: Principal
+) -> None:
+    records = Records.over(database, clock=lambda: DECEMBER)
+    command = await records.ask(me, billable=True)
+    await records.usage.record(
+        me,
+        [
+            a_call(command, at=DECEMBER, purpose=Purpose.CONDENSE, prompt_tokens=7, completion_tokens=0),
+            a_call(command, at=JANUARY),
+        ],
+    )
+
+    assert await records.usage.settle(me, command.workflow_id) == 107
+
+    december, january = [await records.usage.month(me, month) for month in ("2026-12", "2027-01")]
+    assert (december.used, december.reserved) == (7, 0)
+    assert (january.used, january.reserved) == (100, 0)
+
+
+async def test_a_month_sums_up_by_purpose_model_and_who_paid(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    await records.usage.record(
+        me,
+        [
+            a_call(command),
+            a_call(command),
+            a_call(command, model="model-2"),
+            a_call(command, purpose=Purpose.EMBEDDING, workflow_id=None, completion_tokens=0),
+            a_call(command, billable=False),
+            a_call(command, delivery=Delivery.RETRIED),
+        ],
+    )
+
+    totals = (await this_month(records, me)).totals
+
+    assert set(totals) == {
+        PurposeTotal(Purpose.CHAT, "model-1", 200, 2, True),
+        PurposeTotal(Purpose.CHAT, "model-2", 100, 1, True),
+        PurposeTotal(Purpose.EMBEDDING, "model-1", 90, 1, True),
+        PurposeTotal(Purpose.CHAT, "model-1", 100, 1, False),
+    }
+    assert len(totals) == 4
+
+
+async def test_the_counter_equals_the_ledger_when_all_is_settled(records: Records, me: Principal) -> None:
+    commands = await asyncio.gather(*(records.ask(me, billable=True) for _ in range(10)))
+    await asyncio.gather(*(records.answer(me, command, a_call(command)) for command in commands))
+
+    await asyncio.gather(*(records.usage.settle(me, command.workflow_id) for command in commands))
+
+    month = await this_month(records, me)
+    assert month.used == sum(total.tokens for total in month.totals) == 1000
+    assert month.reserved == 0
+
+
+async def test_a_colleagues_usage_is_absent(records: Records, account: Account, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    await records.answer(me, command, a_call(command))
+
+    assert await records.usage.settle(a_colleague(account), command.workflow_id) == 0
+    with pytest.raises(NotFound):
+        await records.usage.month(a_colleague(account), month_of(NOW))
+
+    assert (await this_month(records, me)).reserved > 0
+
+
+async def test_another_tenant_cannot_settle_a_run(records: Records, me: Principal, elsewhere: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    await records.answer(me, command, a_call(command))
+
+    assert await records.usage.settle(elsewhere, command.workflow_id) == 0
+
+    month = await this_month(records, me)
+    assert (month.used, month.reserved > 0) == (0, True)
+
+
+async def test_a_run_without_calls_or_command_settles_to_nothing(records: Records, me: Principal) -> None:
+    assert await records.usage.settle(me, f"chat:{me.tenant}:{new_id()}:1") == 0
