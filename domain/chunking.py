@@ -88,8 +88,16 @@ async def _pieces(parsed: Parsed, tokenizer: Tokenizer) -> AsyncIterator[_Piece]
 def _places(parsed: Parsed) -> Iterator[tuple[int, int, Block]]:
     for block in parsed.blocks:
         for start, end in sentences(parsed.text, block.start, block.end):
-            for first, last in _between(parsed.text, start, end, range(start, end, MAX_CHARACTERS)):
+            for first, last in _between(parsed.text, start, end, _windows(parsed.text, start, end)):
                 yield first, last, block
+
+
+def _windows(text: str, start: int, end: int) -> Iterator[int]:
+    """Where a sentence of very many characters is cut first: at white space if there is some in reach."""
+    while end - start > MAX_CHARACTERS:
+        space = text.rfind(" ", start + MAX_CHARACTERS // 2, start + MAX_CHARACTERS)
+        start = space if space > 0 else start + MAX_CHARACTERS
+        yield start
 
 
 async def _parts(text: str, start: int, end: int, block: Block, tokenizer: Tokenizer) -> AsyncIterator[_Piece]:

@@ -111,7 +111,10 @@ class Relevance:
     korean_threshold: float
 
     def evidence(self, hit: Hit) -> float:
-        return ((hit.cosine or 0.0) - self.floor) / self.span + hit.coverage / 2
+        return self.evidence_of(hit.cosine or 0.0, hit.coverage)
+
+    def evidence_of(self, cosine: float, coverage: float) -> float:
+        return (cosine - self.floor) / self.span + coverage / 2
 
     def answerable(self, question: str, hits: Sequence[Hit]) -> bool:
         bar = self.korean_threshold if is_korean(question) else self.threshold

@@ -68,7 +68,7 @@ def next_month(moment: datetime) -> datetime:
     return datetime(year, month, 1, tzinfo=UTC)
 
 
-PASSAGE_TOKENS = 400  # a chunk of 256 model tokens, counted 1.5 times, and its label
+PASSAGE_TOKENS = 450  # a chunk of 256 model tokens and its label with a long title, counted 1.5 times
 PROMPT_TOKENS = 500  # instructions around question, passages and history
 
 
