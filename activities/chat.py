@@ -14,7 +14,7 @@ from agents.state import TurnRef
 from domain.accounts import Principal
 from domain.chat import WINDOW, Answer, Completion, Finish, Line, Prompt, Speaker, Turn, not_found
 from domain.citations import cite
-from domain.errors import EarlierTurnOpen, NotFound, ProviderMalformed
+from domain.errors import EarlierTurnOpen, NotFound, Permanent, ProviderMalformed
 from domain.ports import Answerer, Events, Tokenizer, TurnRecords, UsageRecords, Windows
 from domain.usage import Delivery, ProviderCall, Purpose
 
@@ -43,16 +43,22 @@ class ChatActivities:
         principal, turn = await self._turn(state)
         history = await self._history(principal, turn)
         began = time.perf_counter()
-        completion, flags = None, ["condense_failed"]
-        if attempt() <= CONDENSE_CALLS:
-            async with heartbeating():
-                completion = await self.answerer.condense(turn.question, history, turn.model)
-            flags = []
+        completion, flags = await self._condensed(turn, history)
         if completion is not None:
             await self.usage.record(principal, [_call(completion, turn, Purpose.CONDENSE, next(operation_ids()))])
         query = completion.text if completion else with_earlier_question(turn.question, history)
         await self.turns.note_query(principal, turn, query, flags=flags, timings={"condense": _since(began)})
         return {"flags": flags}
+
+    async def _condensed(self, turn: Turn, history: Sequence[Line]) -> tuple[Completion | None, list[str]]:
+        """(standalone question or None, flags). A refused rewriting is no reason to refuse the answer."""
+        if attempt() > CONDENSE_CALLS:
+            return None, ["condense_failed"]
+        try:
+            async with heartbeating():
+                return await self.answerer.condense(turn.question, history, turn.model), []
+        except Permanent:
+            return None, ["condense_failed"]
 
     async def retrieve(self, state: TurnRef) -> dict[str, Any]:
         """Find passages for the question and keep them with the turn."""

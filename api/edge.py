@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from domain.errors import BodyTooLarge
 from domain.names import new_id
 from infra.telemetry import REQUESTS
 
@@ -64,7 +64,7 @@ class BodyLimit:
 
 
 async def _refuse() -> Message:
-    raise BodyTooLarge
+    raise HTTPException(413)  # the one kind of exception that FastAPI lets pass while it reads a body
 
 
 def _counting(receive: Receive) -> Callable[[], Awaitable[Message]]:
@@ -75,7 +75,7 @@ def _counting(receive: Receive) -> Callable[[], Awaitable[Message]]:
         message = await receive()
         total += len(message.get("body", b""))
         if total > JSON_BODY:
-            raise BodyTooLarge
+            raise HTTPException(413)
         return message
 
     return counted

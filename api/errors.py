@@ -40,6 +40,7 @@ FRAMEWORK: dict[int, tuple[str, str, str]] = {
     400: ("malformed_request", "The request could not be read", "Send a well-formed request."),
     404: ("not_found", "No such path", "See /docs for what there is."),
     405: ("method_not_allowed", "This path does not take that method", "See /docs for what it takes."),
+    413: (errors.BodyTooLarge.code, errors.BodyTooLarge.title, errors.BodyTooLarge.detail),
     406: ("not_acceptable", "No representation fits the Accept header", "Accept application/json."),
 }
 

@@ -10,17 +10,17 @@ from fastapi import Request
 from pydantic import Field, TypeAdapter, ValidationError
 
 from api.multipart import Part, Piece, parts
-from api.schemas.body import CollectionName, MetadataKey, MetadataValue, Request as Body
+from api.schemas.body import CollectionName, MetadataKey, MetadataValue
+from api.schemas.body import Request as Body
 from domain import names
 from domain.accounts import Principal
 from domain.documents import SUFFIXES, MediaType, OnDuplicate, Upload
 from domain.errors import EmptyFile, FileTooLarge, InvalidRequest, TypeMismatch, UnsupportedType
 from domain.ports import BlobWriter
-from domain.sniffing import contradiction
+from domain.sniffing import HEAD, contradiction
 from infra.services import Services
 
 OVERHEAD = 1_000_000  # bytes of a multipart body that are not the file
-HEAD = 4096  # bytes looked at to tell what a file is
 LONGEST_FIELD = 64_000
 LONGEST_NAME = 255
 
@@ -52,11 +52,13 @@ class Received:
             raise FileTooLarge
         if len(self.head) < HEAD:
             self.head += data[: HEAD - len(self.head)]
-            self._check()
+            if len(self.head) == HEAD:
+                self.check()
         self.hash.update(data)
         await sink.write(data)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Once the head is whole, or the file was shorter than it. Raises TypeMismatch."""
         if self.media_type is not None and contradiction(self.media_type, self.head):
             raise TypeMismatch
 
@@ -73,6 +75,7 @@ async def receive(request: Request, platform: Services, principal: Principal, do
             raise InvalidRequest("Send one part named `file`, or a field named `text`.")
         if not received.size:
             raise EmptyFile
+        received.check()
         fields = _fields(received.fields)
     return Upload(
         document_id=document_id,

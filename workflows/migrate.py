@@ -11,6 +11,8 @@ from infra.sql.schema import upgrade
 from infra.telemetry import configure_logging
 from infra.temporal import TemporalEngine
 
+LINGER = 0.2  # seconds; a process that ends at once was measured to crash in interpreter teardown
+
 _log = structlog.get_logger()
 
 
@@ -27,3 +29,4 @@ async def _migrate(settings: Settings) -> None:
         await services.store.prepare(services.embedder.generation)
     await TemporalEngine(client).schedule_sweeps()
     _log.info("migrated")
+    await asyncio.sleep(LINGER)

@@ -19,9 +19,7 @@ from workflows.worker import worker
 
 def sweeper(services: Services) -> SweepActivities:
     """One that does not wait until a command is half a minute old."""
-    return SweepActivities(
-        services.registry, services.runs, services.events, services.engine, overlooked=timedelta(0)
-    )
+    return SweepActivities(services.registry, services.runs, services.events, services.engine, overlooked=timedelta(0))
 
 
 async def test_with_temporal_down_a_request_is_admitted_and_started_when_it_is_back(
@@ -70,6 +68,7 @@ async def test_with_temporal_down_a_request_is_admitted_and_started_when_it_is_b
 async def test_a_sweep_leaves_runs_alone_that_are_under_way_or_over(quiet: Platform, user: User) -> None:
     await user.upload("a.txt", b"The lock opens at six.")
     await user.ask("When does the lock open?")
+    await sweeper(quiet.services).sweep()
 
     repaired = await sweeper(quiet.services).sweep()
 
@@ -100,7 +99,7 @@ async def test_a_run_that_was_never_started_is_cancelled_for_good(quiet: Platfor
 
 async def admitted_only(quiet: Platform, user: User) -> str:
     """A turn whose process died between the transaction and the start."""
-    from domain.chat import Ask  # noqa: PLC0415
+    from domain.chat import Ask
 
     principal = quiet.services.tokens.verify(user.http.headers["authorization"].removeprefix("Bearer "))
     ask = Ask("When?", None, None, 0.7, 100, True, "default", (), {}, 5, 10, False)
@@ -108,7 +107,7 @@ async def admitted_only(quiet: Platform, user: User) -> str:
     return command.workflow_id
 
 
-async def stuck(quiet: Platform, user: User):  # noqa: ANN201
+async def stuck(quiet: Platform, user: User):
     """A run on a queue that nobody works on."""
     workflow_id = await admitted_only(quiet, user)
     return await quiet.client.start_workflow("ChatTurn", id=workflow_id, task_queue=new_id())

@@ -5,9 +5,11 @@ a workflow or an end that has none yet: an existing history is never recorded an
 """
 
 import asyncio
+import json
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError
 
@@ -89,8 +91,18 @@ async def keep(client: Client, workflow_id: str, name: str) -> None:
     if path.exists():
         print(f"kept {path.name}")
         return
-    path.write_text((await handle.fetch_history()).to_json() + "\n")
+    recorded = (await handle.fetch_history()).to_json().replace(client.identity, "worker")
+    path.write_text(json.dumps(_anonymous(json.loads(recorded)), indent=1) + "\n")
     print(f"wrote {path.name}")
+
+
+def _anonymous(found: Any) -> Any:
+    """Without the machine it was recorded on: replaying needs neither stack traces nor its name."""
+    if isinstance(found, list):
+        return [_anonymous(one) for one in found]
+    if isinstance(found, dict):
+        return {key: _anonymous(value) for key, value in found.items() if key != "stackTrace"}
+    return found
 
 
 if __name__ == "__main__":
