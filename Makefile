@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
-UV := $(shell command -v uv 2>/dev/null || echo python3 -m uv)
-RUN := $(UV) run --frozen
+# Looked up at each use: `setup` may only just have installed it.
+UV = $(shell command -v uv || ls .tools/bin/uv 2>/dev/null || echo python3 -m uv)
+RUN = $(UV) run --frozen
 
 .PHONY: help setup demo dev test check format bench
 
@@ -8,7 +9,9 @@ help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 setup:  ## Install uv (through pip, if absent) and the locked dependencies
-	@command -v uv >/dev/null 2>&1 || python3 -m uv --version >/dev/null 2>&1 || python3 -m pip install --quiet --user uv || python3 -m pip install --quiet uv
+	@command -v uv >/dev/null || test -x .tools/bin/uv || python3 -m uv --version >/dev/null 2>&1 \
+		|| { echo "Installing uv into .tools"; python3 -m venv .tools && .tools/bin/python -m pip install --quiet uv; } \
+		|| python3 -m pip install --quiet --user uv
 	@$(UV) sync --frozen --quiet
 
 demo: setup  ## Start everything, index the sample documents, ask questions, show the answers
