@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
-# Looked up at each use: `setup` may only just have installed it.
-UV = $(shell command -v uv || ls .tools/bin/uv 2>/dev/null || echo python3 -m uv)
-RUN = $(UV) run --frozen
+# Looked up by the shell at each use: `setup` may only just have installed it.
+UV := $$(command -v uv || ls .tools/bin/uv 2>/dev/null || echo python3 -m uv)
+RUN := $(UV) run --frozen
 
 .PHONY: help setup demo dev test check format bench
 
