@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from cli.main import app
 from pydantic import AliasChoices
 from typer.core import TyperGroup
 
+from cli.main import app
 from domain import names
 from infra.settings import Environment, Settings
 from infra.stack.temporal import DYNAMIC_CONFIG, RETENTION
