@@ -13,9 +13,19 @@ from domain.chat import Line, Speaker
 from domain.errors import RedisUnavailable
 from domain.names import new_id
 from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+from infra.stack.addresses import Addresses
 
 LINES = [Line(Speaker.USER, "서울의 인구는?"), Line(Speaker.ASSISTANT, 'About "9.4" million.\n')]
 RUN = "chat:t:c:1"
+OWN = 1
+
+
+@pytest.fixture(scope="module")
+async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
+    """A database of this suite's own, so that the readers of running platforms are not taken for ours."""
+    client = pool(f"{addresses.redis_url.removesuffix('/0')}/{OWN}")
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ async def silent(silent_port: int) -> AsyncIterator[Redis]:
 async def blocked(redis: Redis) -> list[dict[str, str]]:
     """The connections that wait for streams right now."""
     clients: list[dict[str, str]] = await redis.client_list()
-    return [client for client in clients if client["cmd"] == "xread"]
+    return [client for client in clients if int(client["db"]) == OWN and "b" in client["flags"]]
 
 
 # --- windows --------------------------------------------------------------------------------------------------
