@@ -1,0 +1,46 @@
+"""`make bench`: latency and throughput of whole stacks on this machine, as a table for docs/benchmarks.md.
+
+Every figure is measured several times in one run, and what is compared with each other takes turns: the machines
+are noisy.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from tests.bench import chat, documents, overhead, search
+from tests.bench.stack import launched, provider
+from tests.bench.table import Figure, table
+
+
+async def bench(repeats: int) -> list[Figure]:
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="moorage-bench-") as scratch:
+        homes = Path(scratch)
+        async with provider() as base_url:
+            model = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "bench"}
+            async with launched(homes / "talking", **model) as stack:
+                figures += await overhead.measure(stack, repeats)
+                figures += await chat.measure(stack, repeats)
+                figures += await search.measure(stack, repeats)
+                figures += await documents.measure_one(stack, repeats)
+            bought = {"MOORAGE_EMBEDDER": "openai", "MOORAGE_EMBEDDING_DIMENSIONS": "384"}
+            async with launched(homes / "stub-embeddings", **model, **bought) as stack:
+                figures += await documents.measure_many(stack, repeats)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f} at the start, {options.repeats} repeats\n", flush=True)
+    print(table(asyncio.run(bench(options.repeats))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What is measured: a stack started as an operator starts it, reached over HTTP by a client process of its own."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from domain.names import new_id
+from tests.platform import PASSWORD
+
+SAMPLES = Path(__file__).parents[2] / "cli" / "samples"
+LIMIT = "1000000000000"  # tokens: no budget may end a measurement
+CLIENTS = 64
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One account's way into a running stack."""
+
+    http: httpx.AsyncClient
+    temporal_address: str
+
+    async def ask(self, message: str) -> dict[str, Any]:
+        response = await self.http.post("/api/v1/chat", json={"message": message}, headers={"Prefer": "wait=60"})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        assert answer["finish_reason"] == "stop", answer
+        return answer
+
+    async def upload(self, name: str, data: bytes, **fields: str) -> str:
+        response = await self.http.post("/api/v1/documents", files={"file": (name, data)}, data=fields)
+        assert response.status_code == 202, response.text
+        workflow_id: str = response.json()["workflow_id"]
+        return workflow_id
+
+    async def ready(self, workflow_id: str) -> dict[str, Any]:
+        run: dict[str, Any] = {"finished_at": None}
+        until = time.monotonic() + 300
+        while not run["finished_at"] and time.monotonic() < until:
+            run = (await self.http.get(f"/api/v1/runs/{workflow_id}", params={"wait": 60})).json()
+        assert run["state"] == "succeeded", run
+        return run
+
+    async def samples(self) -> None:
+        """The demo's documents."""
+        names = sorted(path for path in SAMPLES.iterdir() if path.suffix in {".md", ".pdf"} and path.name[0].islower())
+        for run in [await self.upload(path.name, path.read_bytes()) for path in names]:
+            await self.ready(run)
+
+
+@asynccontextmanager
+async def launched(home: Path, **settings: str) -> AsyncIterator[Stack]:
+    """All processes of `moorage dev`, and an account with the demo's documents; stopped afterwards."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MOORAGE_")}
+    environment |= {"MOORAGE_TOKEN_LIMIT": LIMIT, "MOORAGE_LOG_LEVEL": "WARNING", **settings}
+    report = json.loads(await _moorage(environment, "dev", "--detach", "--home", str(home)))
+    try:
+        async with httpx.AsyncClient(
+            base_url=report["api_url"], timeout=90, limits=httpx.Limits(max_connections=CLIENTS), trust_env=False
+        ) as http:
+            http.headers["Authorization"] = f"Bearer {await _account(http)}"
+            stack = Stack(http, report["temporal_address"])
+            await stack.samples()
+            yield stack
+    finally:
+        await _moorage(environment, "stop", "--home", str(home))
+
+
+@asynccontextmanager
+async def provider() -> AsyncIterator[str]:
+    """The base URL of a scripted provider without latency, in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.provider", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield json.loads(await process.stdout.readline())["base_url"]
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _account(http: httpx.AsyncClient) -> str:
+    username = f"bench-{new_id()[:12]}"
+    body = {"username": username, "email": f"{username}@example.com", "password": PASSWORD}
+    (await http.post("/api/v1/auth/register", json=body)).raise_for_status()
+    tokens = await http.post("/api/v1/auth/login", json={"username": username, "password": PASSWORD})
+    token: str = tokens.json()["access_token"]
+    return token
+
+
+async def _moorage(environment: dict[str, str], *words: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli.main", *words, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, f"moorage {' '.join(words)} ended with {process.returncode}"
+    return out.decode()
