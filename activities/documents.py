@@ -15,17 +15,33 @@ from temporalio import activity
 
 from activities.context import operation_ids, principal_of
 from activities.heartbeat import heartbeating
+from agents.options import PARSE_DEATHS
 from agents.state import VersionRef
 from domain import chunking, names
 from domain.accounts import Principal
 from domain.analysis import terms
 from domain.documents import Block, Parsed, Span, Version
-from domain.errors import NoText, StoreUnavailable
+from domain.errors import NoText, ResourceLimit, RunFinished, StoreUnavailable
 from domain.ports import Blobs, DocumentRecords, Embedder, Events, Parser, Tokenizer, UsageRecords, VectorStore
 from domain.search import Embedded, Generation, IndexedChunk, Vectors, meta_term
 from domain.usage import Delivery, ProviderCall, Purpose
 
 PART = 64  # chunks embedded, kept and indexed together: about 2 s of local embedding
+DERIVED = ("text", "layout.json", "chunks.json", "vectors")  # made from the original, and so made again
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Whose leftovers to take away: chunks in the index and, with `derived`, text and vectors as well.
+
+    Text and vectors of a failed run are kept: they are paid for, and a replay goes on from them.
+    """
+
+    tenant: str
+    account: str
+    document: str
+    version: int
+    derived: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +60,11 @@ class DocumentActivities:
     async def parse(self, state: VersionRef) -> dict[str, Any]:
         """Bytes to text with pages and headings."""
         principal, version = await self._version(state)
-        async with heartbeating():
-            original = await self.blobs.get(principal, _blob(version, "original"))
+        deaths = _deaths_so_far()
+        if deaths >= PARSE_DEATHS:
+            raise ResourceLimit
+        original = await self.blobs.get(principal, _blob(version, "original"))
+        async with heartbeating(deaths + 1):
             parsed = await self.parser.parse(original, version.media_type)
         await self.blobs.put(principal, _blob(version, "text"), parsed.text.encode())
         await self.blobs.put(principal, _blob(version, "layout.json"), _layout(parsed))
@@ -73,6 +92,7 @@ class DocumentActivities:
             text = (await self.blobs.get(principal, _blob(version, "text"))).decode()
             spans = await self._spans(principal, version)
             for part, some in enumerate(_parts(spans)):
+                await self._version(state)  # a run closed meanwhile writes no more
                 vectors = _vectors(await self.blobs.get(principal, _part(version, generation, part)))
                 chunks = [
                     _indexed(principal, version, text, span, vector) for span, vector in zip(some, vectors, strict=True)
@@ -86,13 +106,32 @@ class DocumentActivities:
         principal, version = await self._version(state)
         spans = await self._spans(principal, version)
         await self.documents.publish(principal, version.document_id, version.version, chunks=len(spans))
+        await self._version(state)  # closed as something else in the meantime: then it is not live
         run = names.ingest_run(principal.tenant, version.document_id, version.version)
         await self.events.publish(principal, run, "done")
         return {"chunks": len(spans)}
 
+    @activity.defn(name="documents.discard")
+    async def discard(self, left: Discard) -> None:
+        """A version that is not live leaves nothing in the index and, if so told, nothing but its original."""
+        principal = Principal(left.tenant, left.account)
+        version = await self.documents.version(principal, left.document, left.version)
+        if version.outcome == "ready":
+            return
+        async with heartbeating():
+            key = names.version_key(version.document_id, version.version)
+            await self.store.delete(principal, self.embedder.generation, key)
+            await self.documents.unstage(principal, version.document_id, version.version)
+            for name in DERIVED if left.derived else ():
+                await self.blobs.delete(principal, _blob(version, name))
+
     async def _version(self, state: VersionRef) -> tuple[Principal, Version]:
+        """Raises RunFinished for a version whose run was closed, by a cancel or by the sweeper."""
         principal = principal_of(state)
-        return principal, await self.documents.version(principal, state["document"], state["version"])
+        version = await self.documents.version(principal, state["document"], state["version"])
+        if version.outcome not in (None, "ready"):
+            raise RunFinished
+        return principal, version
 
     async def _parsed(self, principal: Principal, version: Version) -> Parsed:
         text = (await self.blobs.get(principal, _blob(version, "text"))).decode()
@@ -125,6 +164,12 @@ class DocumentActivities:
         stored = await self.store.count(principal, generation, key)
         if stored != expected:
             raise StoreUnavailable(f"The index holds {stored} of {expected} chunks of this version.")
+
+
+def _deaths_so_far() -> int:
+    """Earlier attempts that fell silent while they read the document: each had said which one it was."""
+    details = activity.info().heartbeat_details if activity.in_activity() else ()
+    return int(details[0]) if details else 0
 
 
 def _blob(version: Version, name: str) -> str:

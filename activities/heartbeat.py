@@ -10,21 +10,26 @@ EVERY = 0.5  # seconds; the worker's throttle is the same
 
 
 @asynccontextmanager
-async def heartbeating() -> AsyncIterator[None]:
-    """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests)."""
+async def heartbeating(*details: int) -> AsyncIterator[None]:
+    """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests).
+
+    The next attempt finds the details only if the process died inside the block.
+    """
     if not activity.in_activity():
         yield
         return
-    beat = asyncio.create_task(_beat())
+    beat = asyncio.create_task(_beat(*details))
     try:
         yield
     finally:
         beat.cancel()
         with suppress(asyncio.CancelledError):
             await beat
+        if details:
+            activity.heartbeat()
 
 
-async def _beat() -> None:
+async def _beat(*details: int) -> None:
     while True:
-        activity.heartbeat()
+        activity.heartbeat(*details)
         await asyncio.sleep(EVERY)

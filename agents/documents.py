@@ -8,6 +8,7 @@ from agents.options import PARSE, STORE
 from agents.state import DocumentState, VersionRef
 
 NAME = "documents"
+STEPS = ("parse", "embed", "index", "publish")
 
 
 class DocumentNodes(Protocol):

@@ -37,17 +37,29 @@ ANSWER = node(
     heartbeat_timeout=2 * SECOND,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=3),
 )
+DAY = timedelta(hours=24)
+PARSE_DEATHS = 3  # workers that may die while they read a document before it is the one to blame
 PARSE = node(
     start_to_close_timeout=120 * SECOND,
     heartbeat_timeout=5 * SECOND,
-    retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=2),
+    schedule_to_close_timeout=DAY,
+    retry_policy=RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
 )
 STORE = node(  # embed, index, publish
     start_to_close_timeout=10 * MINUTE,
     heartbeat_timeout=5 * SECOND,
-    schedule_to_close_timeout=timedelta(hours=24),
+    schedule_to_close_timeout=DAY,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
 )
+FAULTS = 5  # attempts of a node that end in a fault of ours; a defect does not heal, so the run stops and shows it
+PARKED_FOR = timedelta(days=14)
+DISCARD: dict[str, Any] = {  # what it cannot take away in time is found by the hourly reconcile
+    "start_to_close_timeout": 8 * SECOND,
+    "heartbeat_timeout": 5 * SECOND,
+    "schedule_to_close_timeout": 8 * SECOND,
+    "retry_policy": RetryPolicy(initial_interval=0.5 * SECOND),
+}
+LAST_WRITES = 1.5 * SECOND  # a cancelled step hears of it within a second; one batch may be on its way
 RECORD: dict[str, Any] = {  # usage, report: for ever
     "start_to_close_timeout": 10 * SECOND,
     "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
@@ -56,6 +68,16 @@ SWEEP: dict[str, Any] = {  # the schedule comes again: a sweep that hangs must n
     "start_to_close_timeout": 30 * SECOND,
     "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_attempts=3),
 }
+REPLAY: dict[str, Any] = {  # one page of a replay of many
+    "start_to_close_timeout": 2 * MINUTE,
+    "heartbeat_timeout": 10 * SECOND,
+    "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
+}
 
 # What a whole run may take. An ingestion may be parked for 14 days, several times.
-EXECUTION = {"ChatTurn": timedelta(hours=1), "IngestDocument": timedelta(days=60), "Sweep": timedelta(minutes=5)}
+EXECUTION = {
+    "ChatTurn": timedelta(hours=1),
+    "IngestDocument": timedelta(days=60),
+    "ReplayRuns": timedelta(days=1),
+    "Sweep": timedelta(minutes=5),
+}

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from domain.accounts import Principal
 from domain.chat import Ask
 from domain.documents import Upload
 from domain.errors import TemporalUnavailable
-from domain.runs import Command
+from domain.runs import Command, State
 from infra.services import Services
 from infra.telemetry import ADMITTED
 
@@ -22,6 +24,20 @@ def digest(path: str, body: dict[str, Any]) -> str:
 async def admit_turn(services: Services, principal: Principal, ask: Ask, key: str | None, fingerprint: str) -> Command:
     """Raises what Admissions.admit_turn raises, and TemporalUnavailable with the admitted run."""
     command = await services.admissions.admit_turn(principal, ask, key, fingerprint)
+    await _start(services, principal, command)
+    return command
+
+
+async def admit_replay(
+    services: Services,
+    principal: Principal,
+    states: Sequence[State],
+    since: datetime | None,
+    key: str | None,
+    fingerprint: str,
+) -> Command:
+    """Raises as `admit_turn`, but for budgets."""
+    command = await services.admissions.admit_replay(principal, states, since, key, fingerprint)
     await _start(services, principal, command)
     return command
 

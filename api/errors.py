@@ -26,6 +26,7 @@ STATUS: dict[type[MoorageError], int] = {
     errors.ProviderRefused: 422,
     errors.ContextTooLong: 422,
     errors.DimensionMismatch: 409,
+    errors.Terminated: 409,
     errors.StorageExhausted: 507,
     errors.ProviderAuth: 503,
     errors.ProviderMalformed: 503,

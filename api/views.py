@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 from api.schemas.chat import ChatLinks, ChatResponse, Message, Source, TokenUsage
 from api.schemas.documents import Document, Pending, SearchResult
-from api.schemas.runs import Run, RunError, RunLinks
+from api.schemas.runs import Progress, Run, RunError, RunLinks
 from domain import documents, search
 from domain.chat import Speaker, Turn
 from domain.errors import Temporary, by_code
-from domain.runs import FINAL, Command, LiveRun, State
+from domain.runs import FINAL, Command, Kind, LiveRun, State
 from infra.settings import Settings
 
 
@@ -24,8 +24,7 @@ def temporal_ui(settings: Settings, workflow_id: str, run_id: str | None) -> str
 
 
 def run(settings: Settings, command: Command, live: LiveRun | None = None, *, detail: bool = False) -> Run:
-    """The row's outcome wins: it is written last and says more than Temporal's status."""
-    state = command.outcome or (live.state if live else State.QUEUED)
+    state = state_of(command, live)
     moving = detail and live is not None and state not in FINAL
     return Run(
         workflow_id=command.workflow_id,
@@ -34,6 +33,7 @@ def run(settings: Settings, command: Command, live: LiveRun | None = None, *, de
         state=state,
         step=live.step if live and moving else None,
         waiting_for=_waiting_for(command, live) if detail and state not in FINAL else None,
+        progress=_progress(command),
         attempt=live.attempt if live and moving else None,
         error=_error(command, state),
         result=command.result or None,
@@ -43,6 +43,7 @@ def run(settings: Settings, command: Command, live: LiveRun | None = None, *, de
         links=RunLinks(
             self=run_path(command.workflow_id),
             cancel=f"{run_path(command.workflow_id)}/cancel",
+            replay=f"{run_path(command.workflow_id)}/replay" if command.kind is Kind.INGESTION else None,
             temporal_ui=temporal_ui(settings, command.workflow_id, live.run_id if live else None),
         ),
         created_at=command.created_at,
@@ -51,23 +52,43 @@ def run(settings: Settings, command: Command, live: LiveRun | None = None, *, de
     )
 
 
+def state_of(command: Command, live: LiveRun | None = None) -> State:
+    """The row's outcome wins: it is written last and says more than Temporal's status; so does being parked."""
+    if command.outcome is not None:
+        return command.outcome
+    if command.parked is not None:
+        return State.PARKED
+    return live.state if live else State.QUEUED
+
+
+def _progress(command: Command) -> Progress | None:
+    if command.progress is None:
+        return None
+    done, failed, total = command.progress.done, command.progress.failed, command.progress.total
+    return Progress(done=done, failed=failed, total=total, unit="runs")
+
+
 def _waiting_for(command: Command, live: LiveRun | None) -> str | None:
+    if command.parked is not None:
+        return "retry signal"
     if live is None:
         return "to be started by the sweeper" if command.outcome is None else None
     return live.waiting_for
 
 
 def _error(command: Command, state: State) -> RunError | None:
-    if state is not State.FAILED:
+    if state not in (State.FAILED, State.PARKED):
         return None
-    code = command.error_code or "internal"
+    step, code = command.error_step, command.error_code or "internal"
+    if command.parked is not None:
+        step, code = command.parked.step, command.parked.code
     known = by_code(code)
     return RunError(
         code=code,
         title=known.title,
         detail=known.detail,
-        step=command.error_step,
-        retryable=issubclass(known, Temporary),
+        step=step,
+        retryable=state is State.PARKED or issubclass(known, Temporary),
     )
 
 

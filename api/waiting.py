@@ -11,13 +11,13 @@ LOOK_AGAIN = 2.0  # seconds
 
 
 async def settled(services: Services, principal: Principal, workflow_id: str, seconds: float) -> Command:
-    """The command as soon as its run has ended, or as it is when the time is up."""
+    """The command as soon as its run has ended or parked, or as it is when the time is up."""
     until = time.monotonic() + seconds
     async with services.events.follow(principal, workflow_id) as waiter:
         while True:
             command = await services.runs.command(principal, workflow_id)
             left = until - time.monotonic()
-            if command.outcome is not None or left <= 0:
+            if command.settled or left <= 0:
                 return command
             closed = await waiter.closed(min(left, LOOK_AGAIN))
             if not closed and await _over(services, principal, workflow_id):

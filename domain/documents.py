@@ -69,6 +69,7 @@ class Version:
     title: str
     media_type: MediaType
     metadata: dict[str, MetadataValue]
+    outcome: str | None = None  # ready, failed, cancelled; None while its run is open
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ MoorageError
 │   │   └── QuotaExhausted
 │   ├── BadDocument           the bytes themselves: CorruptFile PasswordProtected NoText TooManyPages ResourceLimit
 │   ├── ProviderAuth ProviderRefused ProviderMalformed ContextTooLong
-│   ├── DimensionMismatch StorageExhausted
+│   ├── DimensionMismatch StorageExhausted Terminated
 │   └── Internal
 └── Temporary                 worth another try, maybe after `retry_after`
     ├── ProviderRateLimited ProviderUnavailable
@@ -121,7 +121,7 @@ class DuplicateDocument(Conflict):
 
 class RunFinished(Conflict):
     code, title = "run_finished", "The run has already finished"
-    detail = "Nothing is left to cancel."
+    detail = "Nothing is left to be done in it."
 
 
 class NoModel(Conflict):
@@ -227,6 +227,11 @@ class StorageExhausted(Permanent):
 
 class Internal(Permanent):
     """A fault of ours that no retry mends."""
+
+
+class Terminated(Permanent):
+    code, title = "terminated", "An operator ended the run by hand"
+    detail = "Replay it, or ask again."
 
 
 class ProviderRateLimited(Temporary):

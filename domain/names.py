@@ -10,8 +10,10 @@ CHAT_QUEUE = "chat"  # somebody waits
 DOCUMENTS_QUEUE = "documents"  # nobody waits
 QUEUES = (CHAT_QUEUE, DOCUMENTS_QUEUE)
 
-KEYWORD_ATTRIBUTES = ("TenantId", "DocumentId", "ImportId", "Kind", "IngestState", "FailedStep", "ErrorType")
-DATETIME_ATTRIBUTES = ("ParkedAt",)
+TENANT_ID, DOCUMENT_ID, IMPORT_ID, KIND = "TenantId", "DocumentId", "ImportId", "Kind"
+INGEST_STATE, FAILED_STEP, ERROR_TYPE, PARKED_AT = "IngestState", "FailedStep", "ErrorType", "ParkedAt"
+KEYWORD_ATTRIBUTES = (TENANT_ID, DOCUMENT_ID, IMPORT_ID, KIND, INGEST_STATE, FAILED_STEP, ERROR_TYPE)
+DATETIME_ATTRIBUTES = (PARKED_AT,)
 
 SWEEP = "sweep"
 DEFAULT_COLLECTION = "default"
@@ -30,6 +32,10 @@ def chat_run(tenant: str, conversation: str, seq: int) -> str:
 
 def ingest_run(tenant: str, document: str, version: int) -> str:
     return f"ingest:{tenant}:{document}:{version}"
+
+
+def replay_run(tenant: str, nonce: str) -> str:
+    return f"replay:{tenant}:{nonce}"
 
 
 def usage_run(workflow_id: str, run_id: str) -> str:

@@ -12,7 +12,19 @@ from typing import Protocol
 from domain.accounts import Account, Credentials, Newcomer, Principal
 from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Turn, Utterance
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
-from domain.runs import Command, Kind, Launch, LiveRun, Outcome, Page, State
+from domain.runs import (
+    Command,
+    Kind,
+    Launch,
+    LiveRun,
+    Outcome,
+    Page,
+    Parked,
+    Progress,
+    Replay,
+    Replayed,
+    State,
+)
 from domain.search import Embedded, Generation, Hit, IndexedChunk, Passage, Query, Relevance
 from domain.usage import Month, ProviderCall
 
@@ -39,6 +51,11 @@ class Admissions(Protocol):
 
     async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
         """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
+
+    async def admit_replay(
+        self, principal: Principal, states: Sequence[State], since: datetime | None, key: str | None, digest: str
+    ) -> Command:
+        """A run that replays every ingestion of the tenant in one of these states. Raises IdempotencyKeyReused."""
 
     async def admit_upload(
         self, principal: Principal, upload: Upload, generation: Generation, key: str | None, digest: str
@@ -70,12 +87,33 @@ class RunRecords(Protocol):
     async def close(self, principal: Principal, workflow_id: str, outcome: Outcome) -> bool:
         """Write the outcome to the command and its subject, once: False when there already is one."""
 
+    async def park(self, principal: Principal, workflow_id: str, step: str, code: str) -> bool:
+        """The open run waits for somebody to decide; False when it has an outcome."""
+
+    async def resume(self, principal: Principal, workflow_id: str, parked: Parked | None = None) -> bool:
+        """It is parked no more; False when it was not. With `parked`, only if it still stands there since then."""
+
+    async def reopen(self, principal: Principal, workflow_id: str, closed_run: str) -> bool:
+        """Take back the outcome of a failed or cancelled ingestion, so that it can be replayed; once.
+
+        `closed_run` is Temporal's run that ended so (empty: forgotten): as long as it is the latest one, the
+        sweeper knows that the replay is still to come.
+        """
+
+    async def replayable(self, principal: Principal, replay: Replay, limit: int, cursor: str | None) -> Page[Command]:
+        """Newest first: ingestions that this replay is about and that were not set going since."""
+
+    async def note_progress(self, principal: Principal, workflow_id: str, progress: Progress) -> None: ...
+
 
 class Registry(Protocol):
     """The operator's view over all tenants; only the sweeper and the launcher's tools may hold it."""
 
     async def open_commands(self, older_than: timedelta, limit: int) -> list[Command]:
         """Commands without an outcome, those looked at longest ago first; being listed counts as being looked at."""
+
+    async def unsettled(self, older_than: timedelta, limit: int) -> list[Command]:
+        """Commands that ended longer ago than this and still hold a reservation, or calls that were not counted."""
 
 
 class DocumentRecords(Protocol):
@@ -112,6 +150,9 @@ class DocumentRecords(Protocol):
 
     async def stage(self, principal: Principal, document_id: str, version: int) -> None:
         """From now on chunks of this version may be in the index, though it is not live."""
+
+    async def unstage(self, principal: Principal, document_id: str, version: int) -> None:
+        """No chunk of this version is in the index any more; a live one stays as it is."""
 
     async def publish(self, principal: Principal, document_id: str, version: int, *, chunks: int) -> bool:
         """One update makes this version live and closes its command. False when that was done before."""
@@ -210,7 +251,7 @@ class Blobs(Protocol):
         """Raises NotFound before the first piece."""
 
     async def delete(self, principal: Principal, prefix: str) -> None:
-        """Everything under `prefix`, which names a folder."""
+        """The blob of this name, and everything under it."""
 
     async def ping(self) -> None: ...
 
@@ -308,7 +349,7 @@ class Windows(Protocol):
 
 
 class Events(Protocol):
-    """A run's event stream. Only closing events so far: `done`, `error`, `cancelled`, `parked`."""
+    """A run's event stream. Only `resumed` and the closing events so far: `done`, `error`, `cancelled`, `parked`."""
 
     async def publish(self, principal: Principal, workflow_id: str, event: str) -> None:
         """Never fails a run: what cannot be published is found in the row by whoever waits."""
@@ -321,7 +362,7 @@ class Events(Protocol):
 
 class Waiter(Protocol):
     async def closed(self, seconds: float) -> bool:
-        """True as soon as a closing event is there, False after that many seconds."""
+        """True as soon as a closing event is there that it has not told of, False after that many seconds."""
 
 
 class Sessions(Protocol):
@@ -359,6 +400,20 @@ class Engine(Protocol):
     async def describe(self, principal: Principal, workflow_id: str) -> LiveRun | None:
         """None when Temporal does not know it (yet, or any more)."""
 
-    async def cancel(self, principal: Principal, workflow_id: str) -> None: ...
+    async def cancel(self, principal: Principal, workflow_id: str) -> None:
+        """Raises NotFound when nothing is open under this id."""
+
+    async def retry(self, principal: Principal, workflow_id: str) -> None:
+        """Tell a parked run to try its step again; harmless to one that is not. Raises NotFound as `cancel`."""
+
+    async def abort(self, principal: Principal, workflow_id: str) -> None:
+        """Tell a parked run to give up. Raises NotFound as `cancel`."""
+
+    async def replay(self, principal: Principal, launch: Launch, closed_run: str) -> Replayed:
+        """Run a closed run again, under the same workflow id, from the step that failed; once per `closed_run`.
+
+        From the beginning when no step failed in it, when it was cancelled (what it had made is gone), or when
+        Temporal forgot it.
+        """
 
     async def ping(self) -> None: ...

@@ -11,6 +11,7 @@ from domain import names
 class Kind(StrEnum):
     CHAT = "chat"
     INGESTION = "ingestion"
+    REPLAY = "replay"
 
 
 class State(StrEnum):
@@ -52,13 +53,63 @@ class Ingestion:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """Input of `ReplayRuns`: which of the tenant's ingestions to set going again. Times are RFC 3339.
+
+    Only what had stopped before `before`, so that a run that parks anew meanwhile is not replayed for ever.
+    """
+
+    tenant: str
+    account: str
+    nonce: str
+    states: tuple[str, ...]
+    before: str
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """What it takes to start a run."""
 
     workflow: str
     queue: str
     workflow_id: str
-    input: Question | Ingestion
+    input: Question | Ingestion | Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Where a run stands still until somebody decides: the step that gave up, its error's code, and since when."""
+
+    step: str
+    code: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run over many things has come; `failed` are not part of `done`."""
+
+    done: int
+    failed: int
+    total: int
+
+
+class Mode(StrEnum):
+    """How a run was set going again."""
+
+    RESUMED = "resumed"  # it was open and parked
+    RESET = "reset"  # it was closed: a new run begins at the step that failed
+    RESTARTED = "restarted"  # from the beginning: nothing of the old run could be used
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay did; the workflow id stays the same."""
+
+    mode: Mode
+    run_id: str
+    from_step: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +131,21 @@ class Command:
     error_step: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
     finished_at: datetime | None = None
+    parked: Parked | None = None
+    replayed_run: str | None = None  # the closed run that a replay was asked for; empty when Temporal had forgotten it
+    parameters: dict[str, Any] = field(default_factory=dict)
+    progress: Progress | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Nothing happens until somebody does something: it has ended, or it is parked."""
+        return self.outcome is not None or self.parked is not None
 
     @property
     def launch(self) -> Launch:
+        if self.kind is Kind.REPLAY:
+            replay = Replay(self.tenant_id, self.account_id, **{**self.parameters, "states": _states(self.parameters)})
+            return Launch("ReplayRuns", names.DOCUMENTS_QUEUE, self.workflow_id, replay)
         if self.kind is Kind.CHAT:
             assert self.conversation_id is not None and self.seq is not None
             question = Question(self.tenant_id, self.account_id, self.conversation_id, self.seq)
@@ -90,6 +153,10 @@ class Command:
         assert self.document_id is not None and self.version is not None
         ingestion = Ingestion(self.tenant_id, self.account_id, self.document_id, self.version)
         return Launch("IngestDocument", names.DOCUMENTS_QUEUE, self.workflow_id, ingestion)
+
+
+def _states(parameters: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(parameters["states"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +171,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """What Temporal knows of a run right now."""
+    """What Temporal knows of a run right now; `code` says why it failed where the row cannot know."""
 
     run_id: str
     state: State
     step: str | None = None
     waiting_for: str | None = None
     attempt: int = 1
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,9 @@ class ObjectBlobs:
                 await asyncio.to_thread(_remove, self._folder / key)
 
     async def _delete_listed(self, prefix: str) -> None:
+        async with _deadline("delete"):
+            with suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, prefix)
         pages = aiter(obstore.list(self._store, prefix))
         while True:
             async with _deadline("delete"):
@@ -191,7 +194,10 @@ def _fsync(file: Path) -> None:
             os.close(descriptor)
 
 
-def _remove(folder: Path) -> None:
+def _remove(place: Path) -> None:
     """With what a killed writer left behind, which the library does not list."""
     with suppress(FileNotFoundError):
-        shutil.rmtree(folder)
+        if place.is_file():
+            place.unlink()
+        else:
+            shutil.rmtree(place)

@@ -8,6 +8,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from agents import chat, documents
+from agents.options import FAULTS
 from domain import names
 from domain.errors import Internal, MoorageError, Permanent, Temporary
 
@@ -36,7 +38,7 @@ class _ActivityBoundary(ActivityInboundInterceptor):
             except ApplicationError:
                 raise
             except Exception as error:
-                raise _unexpected(error) from None
+                raise _unexpected(error, gives_up=info.attempt >= FAULTS and _is_node(info.activity_type)) from None
 
 
 def _application_error(error: MoorageError) -> ApplicationError:
@@ -50,7 +52,12 @@ def _application_error(error: MoorageError) -> ApplicationError:
     )
 
 
-def _unexpected(error: Exception) -> ApplicationError:
-    """A fault of ours: logged here with its trace, recorded by class name only, retried by the policy."""
+def _unexpected(error: Exception, *, gives_up: bool) -> ApplicationError:
+    """A fault of ours: logged here with its trace, recorded by class name only."""
     _log.error("activity_fault", error=type(error).__name__, exc_info=error)
-    return ApplicationError(Internal.code, type=type(error).__name__)
+    return ApplicationError(Internal.code, type=type(error).__name__, non_retryable=gives_up)
+
+
+def _is_node(activity_type: str) -> bool:
+    """A step of a graph; what reports and settles is tried for ever."""
+    return activity_type.partition(".")[0] in (chat.NAME, documents.NAME)

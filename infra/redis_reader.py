@@ -20,18 +20,39 @@ log = structlog.get_logger()
 
 
 class Followed:
-    """A stream and how far it was read, from its beginning."""
+    """A stream, how far it was read from its beginning, and how many closing events it held so far."""
 
     def __init__(self) -> None:
         self.followers = 0
         self.position = "0"
-        self.ended = asyncio.Event()
+        self.closings = 0
+        self._news = asyncio.Event()
+
+    def take(self, entries: list[tuple[str, dict[str, str]]]) -> None:
+        self.position = entries[-1][0]
+        self.closings += sum(fields.get("type") in CLOSING for _, fields in entries)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def beyond(self, closings: int) -> None:
+        while self.closings <= closings:
+            await self._news.wait()
+
+
+class Follower:
+    """One who waits: a closing event tells it once, since a parked run goes on and ends another time."""
+
+    def __init__(self, stream: Followed) -> None:
+        self._stream = stream
+        self._seen = 0
 
     async def closed(self, seconds: float) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self.ended.wait()
-        return self.ended.is_set()
+                await self._stream.beyond(self._seen)
+                self._seen = self._stream.closings
+                return True
+        return False
 
 
 class RedisReader:
@@ -56,12 +77,12 @@ class RedisReader:
         await self._blocking.aclose()
 
     @asynccontextmanager
-    async def follow(self, key: str) -> AsyncIterator[Followed]:
+    async def follow(self, key: str) -> AsyncIterator[Follower]:
         stream = self._streams.setdefault(key, Followed())
         stream.followers += 1
         try:
             await self._attend(key, stream)
-            yield stream
+            yield Follower(stream)
         finally:
             stream.followers -= 1
             if not stream.followers:
@@ -102,7 +123,7 @@ class RedisReader:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _read(self) -> None:
-        self._reading = {key: stream for key, stream in self._streams.items() if not stream.ended.is_set()}
+        self._reading = dict(self._streams)
         if not self._reading:
             self._wanted.clear()
             return
@@ -117,14 +138,10 @@ class RedisReader:
             self._waking = False
 
     def _take(self, key: str, entries: list[tuple[str, dict[str, str]]]) -> None:
-        position = entries[-1][0]
         if key == self._wake:
-            self._woken = position
-            return
-        stream = self._reading[key]
-        stream.position = position
-        if any(fields.get("type") in CLOSING for _, fields in entries):
-            stream.ended.set()
+            self._woken = entries[-1][0]
+        else:
+            self._reading[key].take(entries)
 
 
 def _own_connection(redis: Redis) -> Redis:

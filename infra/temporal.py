@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
@@ -18,6 +19,8 @@ from temporalio.client import (
     ScheduleSpec,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
 )
 from temporalio.common import (
     Priority,
@@ -35,9 +38,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from agents.options import EXECUTION
 from domain import names
 from domain.accounts import Principal
-from domain.errors import NotFound, TemporalUnavailable
-from domain.runs import Ingestion, Launch, LiveRun, State
+from domain.errors import DeadlineExceeded, NotFound, RunFinished, TemporalUnavailable, Terminated
+from domain.runs import Ingestion, Launch, LiveRun, Mode, Replayed, State
 from infra.settings import Settings
+from infra.temporal_reset import reset_to_failed_step
 
 DEADLINE = 2.5  # seconds for one call; the client's own rpc_timeout was measured to take three times as long
 SWEEP_EVERY = timedelta(seconds=10)
@@ -50,6 +54,14 @@ CLOSED = {
     WorkflowExecutionStatus.TERMINATED: State.FAILED,
     WorkflowExecutionStatus.CANCELED: State.CANCELLED,
 }
+CODES = {
+    WorkflowExecutionStatus.TIMED_OUT: DeadlineExceeded.code,
+    WorkflowExecutionStatus.TERMINATED: Terminated.code,
+}
+FIRST_STEP = "parse"
+INGEST_STATE, FAILED_STEP, ERROR_TYPE = map(
+    SearchAttributeKey.for_keyword, (names.INGEST_STATE, names.FAILED_STEP, names.ERROR_TYPE)
+)
 
 
 def runtime(metrics_port: int | None) -> Runtime:
@@ -86,21 +98,9 @@ class TemporalEngine:
     async def start(self, principal: Principal, launch: Launch) -> str:
         _own(principal, launch.workflow_id)
         try:
-            async with _deadline():
-                handle = await self._client.start_workflow(
-                    launch.workflow,
-                    launch.input,
-                    id=launch.workflow_id,
-                    task_queue=launch.queue,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    execution_timeout=EXECUTION[launch.workflow],
-                    search_attributes=_attributes(launch),
-                    priority=Priority(priority_key=PRIORITY[launch.queue], fairness_key=principal.tenant),
-                )
+            return await self._start(principal, launch, WorkflowIDReusePolicy.REJECT_DUPLICATE)
         except WorkflowAlreadyStartedError as started:
             return started.run_id or ""
-        return handle.result_run_id or ""
 
     async def describe(self, principal: Principal, workflow_id: str) -> LiveRun | None:
         _own(principal, workflow_id)
@@ -115,6 +115,51 @@ class TemporalEngine:
         _own(principal, workflow_id)
         async with _deadline():
             await self._client.get_workflow_handle(workflow_id).cancel()
+
+    async def retry(self, principal: Principal, workflow_id: str) -> None:
+        await self._signal(principal, workflow_id, "retry")
+
+    async def abort(self, principal: Principal, workflow_id: str) -> None:
+        await self._signal(principal, workflow_id, "abort")
+
+    async def replay(self, principal: Principal, launch: Launch, closed_run: str) -> Replayed:
+        _own(principal, launch.workflow_id)
+        if closed_run:
+            async with _deadline():
+                closed = self._client.get_workflow_handle(launch.workflow_id, run_id=closed_run)
+                status = await _when_closed(closed)
+                cancelled = status is WorkflowExecutionStatus.CANCELED
+                to = None if cancelled else await reset_to_failed_step(self._client, closed)
+            if to is not None:
+                return Replayed(Mode.RESET, to.run_id, to.step)
+        return await self._restart(principal, launch)
+
+    async def _restart(self, principal: Principal, launch: Launch) -> Replayed:
+        try:
+            run_id = await self._start(principal, launch, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+        except WorkflowAlreadyStartedError:
+            raise RunFinished from None
+        return Replayed(Mode.RESTARTED, run_id, FIRST_STEP)
+
+    async def _start(self, principal: Principal, launch: Launch, reuse: WorkflowIDReusePolicy) -> str:
+        async with _deadline():
+            handle = await self._client.start_workflow(
+                launch.workflow,
+                launch.input,
+                id=launch.workflow_id,
+                task_queue=launch.queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=reuse,
+                execution_timeout=EXECUTION[launch.workflow],
+                search_attributes=_attributes(launch),
+                priority=Priority(priority_key=PRIORITY[launch.queue], fairness_key=principal.tenant),
+            )
+        return handle.result_run_id or ""
+
+    async def _signal(self, principal: Principal, workflow_id: str, name: str) -> None:
+        _own(principal, workflow_id)
+        async with _deadline():
+            await self._client.get_workflow_handle(workflow_id).signal(name)
 
     async def ping(self) -> None:
         async with _deadline():
@@ -157,17 +202,26 @@ def _own(principal: Principal, workflow_id: str) -> None:
 
 
 def _attributes(launch: Launch) -> TypedSearchAttributes:
-    pairs = {"TenantId": launch.input.tenant, "Kind": launch.workflow_id.partition(":")[0]}
+    pairs = {names.TENANT_ID: launch.input.tenant, names.KIND: launch.workflow_id.partition(":")[0]}
     if isinstance(launch.input, Ingestion):
-        pairs["DocumentId"] = launch.input.document
+        pairs[names.DOCUMENT_ID] = launch.input.document
     return TypedSearchAttributes(
         [SearchAttributePair(SearchAttributeKey.for_keyword(name), value) for name, value in pairs.items()]
     )
 
 
+async def _when_closed(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
+    """A run whose outcome is written may still be taking its leftovers away."""
+    with suppress(WorkflowFailureError):
+        await handle.result(follow_runs=False)
+    return (await handle.describe()).status
+
+
 def _live(description: WorkflowExecutionDescription) -> LiveRun:
     if description.status in CLOSED:
-        return LiveRun(description.run_id, CLOSED[description.status])
+        return LiveRun(description.run_id, CLOSED[description.status], code=CODES.get(description.status))
+    if description.typed_search_attributes.get(INGEST_STATE) == State.PARKED:
+        return _parked(description)
     pending = description.raw_description.pending_activities
     if not pending:
         begun = description.history_length > 3  # started, task scheduled, task started: no decision yet
@@ -187,6 +241,17 @@ def _busy(run_id: str, work: PendingActivityInfo) -> LiveRun:
         at = work.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
         reason = f"{code}, next try {_clock(at)}"
     return LiveRun(run_id, State.WAITING, step, waiting_for=reason, attempt=work.attempt)
+
+
+def _parked(description: WorkflowExecutionDescription) -> LiveRun:
+    told = description.typed_search_attributes
+    return LiveRun(
+        description.run_id,
+        State.PARKED,
+        told.get(FAILED_STEP),
+        waiting_for="retry signal",
+        code=told.get(ERROR_TYPE),
+    )
 
 
 def _clock(at: datetime) -> str:

@@ -130,6 +130,21 @@ async def talking(
         yield running
 
 
+@pytest.fixture(scope="session")
+async def buying(
+    tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, provider: ScriptedProvider
+) -> AsyncIterator[Platform]:
+    """With embeddings and answers bought from a provider."""
+    bought = {
+        "openai_base_url": provider.base_url,
+        "openai_api_key": "test-key",
+        "embedder": "openai",
+        "embedding_dimensions": 384,
+    }
+    async with platform(tmp_path_factory.mktemp("buying"), addresses, **bought) as running:
+        yield running
+
+
 @pytest.fixture
 async def user(quiet: Platform) -> User:
     return await quiet.user()
@@ -138,3 +153,9 @@ async def user(quiet: Platform) -> User:
 @pytest.fixture
 async def talker(talking: Platform) -> User:
     return await talking.user()
+
+
+@pytest.fixture
+async def buyer(buying: Platform, provider: ScriptedProvider) -> User:
+    provider.reset()
+    return await buying.user()

@@ -1,5 +1,6 @@
 """The whole platform inside one test process: real stores, both workers, and the API without a socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -37,11 +38,15 @@ class User:
         assert response.status_code == 202, response.text
         return await self.finished(response.json()["workflow_id"])
 
-    async def finished(self, workflow_id: str) -> dict[str, Any]:
-        response = await self.http.get(f"/api/v1/runs/{workflow_id}", params={"wait": 60})
-        assert response.status_code == 200, response.text
-        run: dict[str, Any] = response.json()
-        return run
+    async def finished(self, workflow_id: str, state: str | None = None) -> dict[str, Any]:
+        """The run once it has ended or parked; with a state, once it has come to that one."""
+        while True:
+            response = await self.http.get(f"/api/v1/runs/{workflow_id}", params={"wait": 60})
+            assert response.status_code == 200, response.text
+            run: dict[str, Any] = response.json()
+            if run["state"] == (state or run["state"]):
+                return run
+            await asyncio.sleep(0.05)
 
     async def ask(self, message: str, **fields: Any) -> dict[str, Any]:
         """The answer to a question."""

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from domain.errors import BadDocument, RunFinished, by_code
 
 AT_TIMEOUT = {"retrieve": "store_unavailable", "index": "store_unavailable", "parse": "resource_limit"}
 
@@ -13,6 +17,16 @@ class Failure:
 
     code: str
     step: str | None
+
+    @property
+    def final(self) -> bool:
+        """Nothing that anybody does mends it: the bytes are to blame, or the run was closed meanwhile."""
+        return self.closed or issubclass(by_code(self.code), BadDocument)
+
+    @property
+    def closed(self) -> bool:
+        """The run's row had an outcome already."""
+        return self.code == RunFinished.code
 
     def error(self) -> ApplicationError:
         """What the workflow fails with: a code, never the words of whoever caused it."""

@@ -15,7 +15,7 @@ from temporalio.worker import Worker
 from activities.chat import ChatActivities
 from activities.documents import DocumentActivities
 from activities.retrieval import Retriever
-from activities.runs import RunActivities, SweepActivities
+from activities.runs import ReplayActivities, Replayer, RunActivities, SweepActivities
 from activities.usage import UsageActivities
 from agents import chat, documents
 from agents.chat import chat_graph
@@ -28,12 +28,12 @@ from infra.settings import Settings
 from infra.telemetry import configure_logging
 from workflows.chat import ChatTurn
 from workflows.documents import IngestDocument
-from workflows.runs import Sweep
+from workflows.runs import ReplayRuns, Sweep
 from workflows.usage import RecordUsage
 
 WORKFLOWS: dict[str, Sequence[type]] = {
     names.CHAT_QUEUE: [ChatTurn, RecordUsage],
-    names.DOCUMENTS_QUEUE: [IngestDocument, RecordUsage, Sweep],
+    names.DOCUMENTS_QUEUE: [IngestDocument, RecordUsage, ReplayRuns, Sweep],
 }
 GRACE = {names.CHAT_QUEUE: timedelta(seconds=10), names.DOCUMENTS_QUEUE: timedelta(seconds=60)}
 STEPS_AT_ONCE = {names.CHAT_QUEUE: 50, names.DOCUMENTS_QUEUE: 16}
@@ -91,8 +91,9 @@ def _activities(services: Services, queue: str) -> list[Any]:
     activities = [runs.report, UsageActivities(services.usage).settle]
     if queue == names.CHAT_QUEUE:
         return activities
-    sweep = SweepActivities(services.registry, services.runs, services.events, services.engine)
-    return [*activities, sweep.sweep]
+    sweep = SweepActivities(services.registry, services.runs, services.usage, services.events, services.engine)
+    replay = ReplayActivities(services.runs, Replayer(services.runs, services.events, services.engine))
+    return [*activities, sweep.sweep, replay.page, document_activities(services).discard]
 
 
 def chat_activities(services: Services) -> ChatActivities:

@@ -27,7 +27,7 @@ PATH = "/api/v1/documents"
 
 router = APIRouter(prefix="/api/v1", tags=["documents"])
 
-State = Literal["ready", "processing", "failed", "cancelled"]
+State = Literal["ready", "processing", "parked", "failed", "cancelled"]
 
 
 @router.post("/documents", status_code=202, responses={200: {"model": Duplicate}}, response_model=Run)

@@ -1,16 +1,19 @@
-"""Runs: list, look, wait, cancel."""
+"""Runs: list, look, wait, cancel, replay, abort."""
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from activities.runs import Replayer
 from api import views
-from api.deps import LONGEST_WAIT, Caller, Cursor, Limit, Platform
+from api.admission import admit_replay, digest
+from api.deps import LONGEST_WAIT, Caller, Cursor, Key, Limit, Platform
 from api.schemas.body import Page
-from api.schemas.runs import Run
+from api.schemas.runs import Replayed, ReplayRequest, Run
 from api.waiting import settled
 from domain.accounts import Principal
 from domain.errors import NotFound, RunFinished, TemporalUnavailable
@@ -35,6 +38,16 @@ async def list_runs(
     lives = await _describe_all(platform, principal, page.items)
     runs = [views.run(platform.settings, command, live) for command, live in zip(page.items, lives, strict=True)]
     return Page(items=[run for run in runs if state in (None, run.state)], next_cursor=page.next_cursor)
+
+
+@router.post("/replay", status_code=202)
+async def replay_many(body: ReplayRequest, principal: Caller, platform: Platform, key: Key, response: Response) -> Run:
+    """Sets every ingestion of the tenant going again that stands in one of these states; a run with progress."""
+    fingerprint = digest("/api/v1/runs/replay", body.model_dump(mode="json"))
+    states = [State(state) for state in dict.fromkeys(body.states)]
+    command = await admit_replay(platform, principal, states, body.since, key, fingerprint)
+    response.headers.update({"Location": views.run_path(command.workflow_id), "Retry-After": "1"})
+    return views.run(platform.settings, command)
 
 
 @router.get("/{workflow_id}")
@@ -63,6 +76,26 @@ async def cancel_run(workflow_id: str, principal: Caller, platform: Platform, re
     return await detail(platform, principal, await platform.runs.command(principal, workflow_id))
 
 
+@router.post("/{workflow_id}/replay", status_code=202)
+async def replay_run(workflow_id: str, principal: Caller, platform: Platform, response: Response) -> Replayed:
+    """From the step that failed, where there is one to go back to; only that step and those after it run."""
+    command = await platform.runs.command(principal, workflow_id)
+    done = await Replayer(platform.runs, platform.events, platform.engine).replay(principal, command)
+    response.headers.update({"Location": views.run_path(workflow_id), "Retry-After": "1"})
+    return Replayed(workflow_id=workflow_id, **asdict(done))
+
+
+@router.post("/{workflow_id}/abort", status_code=202)
+async def abort_run(workflow_id: str, principal: Caller, platform: Platform, response: Response) -> Run:
+    """A parked ingestion becomes failed; its chunks are taken out of the index, text and vectors kept for a replay."""
+    command = await platform.runs.command(principal, workflow_id)
+    if command.parked is None:
+        raise RunFinished("Only a parked run can be aborted; cancel one that is under way.")
+    await platform.engine.abort(principal, workflow_id)
+    response.headers["Location"] = views.run_path(workflow_id)
+    return await detail(platform, principal, command)
+
+
 async def detail(platform: Services, principal: Principal, command: Command) -> Run:
     """A finished run is shown from its row even when Temporal is down."""
     try:
@@ -85,7 +118,7 @@ async def _cancel(platform: Services, principal: Principal, command: Command) ->
 
 async def _describe_all(platform: Services, principal: Principal, commands: Sequence[Command]) -> list[LiveRun | None]:
     async def live(command: Command) -> LiveRun | None:
-        if command.outcome is not None:
+        if command.settled:
             return None
         return await platform.engine.describe(principal, command.workflow_id)
 

@@ -1,10 +1,12 @@
 """Bodies of runs."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from api.schemas.body import Response
-from domain.runs import Kind, State
+from pydantic import AwareDatetime, Field
+
+from api.schemas.body import Request, Response
+from domain.runs import Kind, Mode, State
 
 
 class RunError(Response):
@@ -27,6 +29,7 @@ class Progress(Response):
 class RunLinks(Response):
     self: str
     cancel: str
+    replay: str | None = None
     temporal_ui: str | None
 
 
@@ -50,3 +53,20 @@ class Run(Response):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
+
+
+class Replayed(Response):
+    """`resumed`: it was parked. `reset`: it goes on in a new run from the failed step. `restarted`: from the start."""
+
+    mode: Mode
+    workflow_id: str
+    run_id: str
+    from_step: str
+
+
+class ReplayRequest(Request):
+    """Which of the tenant's ingestions to replay; `since` is when they failed or parked."""
+
+    kind: Literal["ingestion"]
+    states: Annotated[list[Literal["parked", "failed"]], Field(min_length=1, max_length=2)] = ["parked", "failed"]
+    since: AwareDatetime | None = None

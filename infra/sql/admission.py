@@ -1,6 +1,6 @@
 """Admission: the command, its subject and its reservation in one transaction, or nothing at all."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -44,6 +44,30 @@ class SqlAdmissions:
         Raises DuplicateDocument when `on_duplicate` says so, DimensionMismatch, IdempotencyKeyReused.
         """
         return await _again_after_a_race(lambda: self._admit_upload(principal, upload, generation, key, digest))
+
+    async def admit_replay(
+        self, principal: Principal, states: Sequence[State], since: datetime | None, key: str | None, digest: str
+    ) -> Command:
+        """A run that replays every ingestion of the tenant in one of these states. Raises IdempotencyKeyReused."""
+        return await _again_after_a_race(lambda: self._admit_replay(principal, states, since, key, digest))
+
+    async def _admit_replay(
+        self, principal: Principal, states: Sequence[State], since: datetime | None, key: str | None, digest: str
+    ) -> Command:
+        async with self._database.write() as connection:
+            known = await _known(connection, principal, key, digest)
+            if known is not None:
+                return known
+            now, nonce = self._clock(), names.new_id()
+            parameters = {
+                "nonce": nonce,
+                "states": list(states),
+                "before": now.isoformat(),
+                "since": since.isoformat() if since else None,
+            }
+            workflow_id = names.replay_run(principal.tenant, nonce)
+            promise = {"idempotency_key": key, "digest": digest, "reserved": 0, "parameters": parameters}
+            return await _promise(connection, principal, Kind.REPLAY, workflow_id, now, **promise)
 
     async def _admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
         async with self._database.write() as connection:

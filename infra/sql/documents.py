@@ -15,7 +15,7 @@ from infra.sql import runs
 from infra.sql.database import Database, utc_now
 from infra.sql.ownership import change, pick
 from infra.sql.paging import page
-from infra.sql.tables import collections, documents, versions
+from infra.sql.tables import collections, commands, documents, versions
 
 READY = "ready"  # a version's outcome when it went live; the others are `failed` and `cancelled`
 
@@ -79,6 +79,7 @@ class SqlDocuments:
             title=row.title,
             media_type=MediaType(row.media_type),
             metadata=row.metadata,
+            outcome=row.outcome,
         )
 
     async def parsed(self, principal: Principal, document_id: str, version: int, *, pages: int | None) -> None:
@@ -87,6 +88,10 @@ class SqlDocuments:
     async def stage(self, principal: Principal, document_id: str, version: int) -> None:
         """From now on chunks of this version may be in the index, though it is not live."""
         await self._change_version(principal, document_id, version, staged=True)
+
+    async def unstage(self, principal: Principal, document_id: str, version: int) -> None:
+        """No chunk of this version is in the index any more; a live one stays as it is."""
+        await self._change_version(principal, document_id, version, staged=False)
 
     async def publish(self, principal: Principal, document_id: str, version: int, *, chunks: int) -> bool:
         """One transaction makes this version live and closes its command. False when it has an outcome already."""
@@ -203,18 +208,22 @@ def _documents(principal: Principal) -> Select[Any]:
             pending.c.version.label("pending_version"),
             pending.c.outcome.label("pending_outcome"),
             pending.c.workflow_id.label("pending_run"),
+            commands.c.parked_at,
         )
         .join(collections, collections.c.id == documents.c.collection_id)
         .join(shown, and_(shown.c.document_id == documents.c.id, shown.c.version == visible))
         .outerjoin(pending, and_(latest, not_live))
+        .outerjoin(commands, commands.c.workflow_id == pending.c.workflow_id)
     )
 
 
 def _in_state(state: State | str) -> ColumnElement[bool]:
     if state in {READY, State.SUCCEEDED}:
         return documents.c.live_version.is_not(None)
-    outcome = pending.c.outcome == state if state in FINAL else pending.c.outcome.is_(None)
-    return and_(documents.c.live_version.is_(None), outcome)
+    if state in FINAL:
+        return and_(documents.c.live_version.is_(None), pending.c.outcome == state)
+    parked = commands.c.parked_at.is_not(None) if state == State.PARKED else commands.c.parked_at.is_(None)
+    return and_(documents.c.live_version.is_(None), pending.c.outcome.is_(None), parked)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
@@ -255,5 +264,6 @@ def _document(row: Row[Any]) -> Document:
 def _pending(row: Row[Any]) -> Pending | None:
     if row.pending_version is None:
         return None
-    state = State.RUNNING if row.pending_outcome is None else State(row.pending_outcome)
+    going = State.RUNNING if row.parked_at is None else State.PARKED
+    state = going if row.pending_outcome is None else State(row.pending_outcome)
     return Pending(row.pending_version, state, row.pending_run)

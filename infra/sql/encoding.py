@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from domain.chat import Finish, Turn
-from domain.runs import Command, Kind, State
+from domain.runs import Command, Kind, Parked, Progress, State
 from domain.search import Hit, Passage, Source
 
 Json = dict[str, Any]
@@ -47,6 +47,10 @@ def command_of(row: Row[Any]) -> Command:
         error_step=row.error_step,
         result=row.result,
         finished_at=row.finished_at,
+        parked=None if row.parked_at is None else Parked(row.parked_step, row.parked_code, row.parked_at),
+        replayed_run=row.replayed_run,
+        parameters=row.parameters or {},
+        progress=Progress(**row.progress) if row.progress else None,
     )
 
 

@@ -167,6 +167,12 @@ commands = Table(
     Column("outcome", WORD),
     Column("error_code", WORD),
     Column("error_step", WORD),
+    Column("parked_step", WORD),  # the three together, while the run waits for somebody to decide
+    Column("parked_code", WORD),
+    _moment("parked_at", nullable=True),
+    Column("replayed_run", NAME),  # the closed run that a replay was asked for; empty when it was forgotten
+    Column("parameters", JSON),  # of a run over many things
+    Column("progress", JSON),
     Column("result", JSON, nullable=False),
     Column("reserved", Tokens, nullable=False),
     Column("reserved_month", String(7)),

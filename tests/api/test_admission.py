@@ -19,7 +19,9 @@ from workflows.worker import worker
 
 def sweeper(services: Services) -> SweepActivities:
     """One that does not wait until a command is half a minute old."""
-    return SweepActivities(services.registry, services.runs, services.events, services.engine, overlooked=timedelta(0))
+    return SweepActivities(
+        services.registry, services.runs, services.usage, services.events, services.engine, overlooked=timedelta(0)
+    )
 
 
 async def test_with_temporal_down_a_request_is_admitted_and_started_when_it_is_back(

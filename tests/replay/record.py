@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowFailureError
 from infra.settings import Settings
 from infra.stack.stores import stores
 from tests.platform import Platform, User, platform
+from tests.provider.calls import PENDING
 from tests.provider.script import Fault
 from tests.provider.server import ScriptedProvider
 
@@ -53,6 +54,7 @@ async def record(running: Platform, provider: ScriptedProvider) -> None:
     await keep(running.client, alone["workflow_id"], "chat-without-retrieval")
     await failed(running, user, provider)
     await cancelled(running, user, provider)
+    await parked(running, user, provider)
     async for run in running.client.list_workflows("WorkflowType = 'RecordUsage'", limit=1):
         await keep(running.client, run.id, "usage-succeeded")
     await running.client.start_workflow("Sweep", id="sweep-recorded", task_queue="documents")
@@ -79,6 +81,32 @@ async def cancelled(running: Platform, user: User, provider: ScriptedProvider) -
     await provider.until(lambda calls: len(calls) == 2)
     await user.http.post(f"/api/v1/runs/{workflow_id}/cancel")
     await keep(running.client, workflow_id, "ingest-cancelled")
+
+
+async def parked(running: Platform, user: User, provider: ScriptedProvider) -> None:
+    """Parked, and then each way out of it."""
+    provider.reset()
+    provider.script(Fault(status=401, kind="embedding", times=2))
+    retried = await user.upload("lock.txt", LOCK, on_duplicate="new")
+    await user.http.post(f"/api/v1/runs/{retried['workflow_id']}/replay")
+    await user.finished(retried["workflow_id"], "parked")
+    replayed = await user.http.post("/api/v1/runs/replay", json={"kind": "ingestion", "states": ["parked"]})
+    await keep(running.client, replayed.json()["workflow_id"], "replay-succeeded")
+    await keep(running.client, retried["workflow_id"], "ingest-parked-and-retried")
+    for verb in ("abort", "cancel"):
+        provider.script(Fault(status=401, kind="embedding"))
+        run = await user.upload("lock.txt", LOCK, on_duplicate="new")
+        await user.http.post(f"/api/v1/runs/{run['workflow_id']}/{verb}")
+        await keep(running.client, run["workflow_id"], f"ingest-parked-then-{verb}")
+    provider.script(Fault.hang())
+    response = await user.http.post("/api/v1/documents", files={"file": ("slow.txt", b"Another slow document.")})
+    workflow_id = response.json()["workflow_id"]
+    await provider.until(lambda calls: any(call.status == PENDING for call in calls))
+    await user.http.post(f"/api/v1/runs/{workflow_id}/cancel")
+    await keep(running.client, workflow_id, "ingest-cancelled-and-discarded")
+    reset = await user.upload("broken.pdf", b"%PDF-1.7 broken again", on_duplicate="new")
+    await user.http.post(f"/api/v1/runs/{reset['workflow_id']}/replay")
+    await keep(running.client, reset["workflow_id"], "ingest-reset")
 
 
 async def keep(client: Client, workflow_id: str, name: str) -> None:
