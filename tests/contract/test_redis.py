@@ -201,6 +201,18 @@ async def test_a_follower_that_comes_later_is_told_of_what_others_have_read(
         assert await third.closed(2)
 
 
+async def test_a_run_that_parks_and_goes_on_tells_its_waiter_of_both_ends(
+    events: RedisEvents, principal: Principal
+) -> None:
+    async with events.follow(principal, RUN) as waiter:
+        await events.publish(principal, RUN, "parked")
+        assert await waiter.closed(2)
+        await events.publish(principal, RUN, "resumed")
+        assert not await waiter.closed(0.05)
+        await events.publish(principal, RUN, "done")
+        assert await waiter.closed(2)
+
+
 async def test_events_belong_to_their_tenant(events: RedisEvents, principal: Principal, stranger: Principal) -> None:
     await events.publish(principal, RUN, "done")
 

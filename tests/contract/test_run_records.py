@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.accounts import Account, Principal
-from domain.errors import InvalidRequest, NotFound
-from domain.runs import Command, Kind, Outcome, State
+from domain.errors import IdempotencyKeyReused, InvalidRequest, NotFound
+from domain.runs import Command, Kind, Outcome, Replay, State
 from infra.sql.database import Database
-from tests.contract.records import Records, a_colleague
+from tests.contract.records import Records, a_call, a_colleague
 
 FAILED = Outcome(State.FAILED, "provider_auth", "answer", {"attempts": 3})
 AT_ONCE = timedelta(0)
@@ -235,3 +235,116 @@ async def test_an_open_command_says_how_to_start_its_run(records: Records, me: P
     [command] = await swept(records)
 
     assert command.launch == admitted.launch
+
+
+# --- parked and replayed ----------------------------------------------------------------------------------------
+
+
+async def test_a_parked_run_says_where_and_is_found_by_that_state(records: Records, me: Principal) -> None:
+    stopped, going = await records.upload(me), await records.upload(me)
+
+    assert await records.runs.park(me, stopped.workflow_id, "embed", "provider_auth")
+
+    parked = (await records.runs.command(me, stopped.workflow_id)).parked
+    assert parked is not None
+    assert (parked.step, parked.code) == ("embed", "provider_auth")
+    assert await listed(records, me, state=State.PARKED) == [stopped.workflow_id]
+    assert await listed(records, me, state=State.RUNNING) == [going.workflow_id]
+
+
+async def test_a_run_that_ended_is_parked_no_more_and_never_again(records: Records, me: Principal) -> None:
+    command = await records.upload(me)
+    await records.runs.park(me, command.workflow_id, "embed", "provider_auth")
+    await records.runs.close(me, command.workflow_id, Outcome(State.CANCELLED))
+
+    assert not await records.runs.park(me, command.workflow_id, "embed", "provider_auth")
+    assert (await records.runs.command(me, command.workflow_id)).parked is None
+
+
+async def test_resuming_what_was_parked_anew_meanwhile_changes_nothing(records: Records, me: Principal) -> None:
+    command = await records.upload(me)
+    await records.runs.park(me, command.workflow_id, "embed", "provider_auth")
+    seen = (await records.runs.command(me, command.workflow_id)).parked
+    await records.runs.park(me, command.workflow_id, "index", "internal")
+
+    assert not await records.runs.resume(me, command.workflow_id, seen)
+    assert await records.runs.resume(me, command.workflow_id)
+    assert not await records.runs.resume(me, command.workflow_id)
+
+
+async def test_an_outcome_is_taken_back_once(records: Records, me: Principal) -> None:
+    command = await records.upload(me)
+    await records.runs.close(me, command.workflow_id, Outcome(State.FAILED, "no_text", "embed"))
+
+    taken = await asyncio.gather(*(records.runs.reopen(me, command.workflow_id, "run-1") for _ in range(5)))
+
+    reopened = await records.runs.command(me, command.workflow_id)
+    assert sorted(taken) == [False] * 4 + [True]
+    assert (reopened.outcome, reopened.error_code, reopened.finished_at) == (None, None, None)
+    assert reopened.replayed_run == "run-1"
+    assert (await records.documents.version(me, command.document_id or "", 1)).outcome is None
+
+
+async def test_neither_answers_nor_ready_documents_are_reopened(records: Records, me: Principal) -> None:
+    chat, ready = await records.ask(me), await records.upload(me)
+    await records.runs.close(me, chat.workflow_id, FAILED)
+    await records.publish(me, ready)
+
+    assert not await records.runs.reopen(me, chat.workflow_id, "run-1")
+    assert not await records.runs.reopen(me, ready.workflow_id, "run-1")
+
+
+async def test_a_strangers_run_is_neither_parked_nor_reopened(
+    records: Records, me: Principal, elsewhere: Principal
+) -> None:
+    command = await records.upload(me)
+    failed = await records.upload(me)
+    await records.runs.close(me, failed.workflow_id, Outcome(State.FAILED, "no_text", "embed"))
+
+    assert not await records.runs.park(elsewhere, command.workflow_id, "embed", "provider_auth")
+    assert not await records.runs.reopen(elsewhere, failed.workflow_id, "run-1")
+
+
+async def test_a_replay_is_about_what_had_stopped_before_it(records: Records, me: Principal) -> None:
+    parked, failed, _going = [await records.upload(me) for _ in range(3)]
+    await records.runs.park(me, parked.workflow_id, "embed", "provider_auth")
+    await records.runs.close(me, failed.workflow_id, Outcome(State.FAILED, "no_text", "embed"))
+    later, earlier = datetime.now(UTC) + timedelta(seconds=1), datetime.now(UTC) - timedelta(hours=1)
+
+    async def about(states: tuple[str, ...], before: datetime, since: datetime | None = None) -> set[str]:
+        asked = Replay(me.tenant, me.account, "n", states, before.isoformat(), since and since.isoformat())
+        return {command.workflow_id for command in (await records.runs.replayable(me, asked, 10, None)).items}
+
+    assert await about(("parked", "failed"), later) == {parked.workflow_id, failed.workflow_id}
+    assert await about(("parked",), later, earlier) == {parked.workflow_id}
+    assert await about(("parked", "failed"), earlier) == set()
+    assert await about(("parked", "failed"), later, later) == set()
+
+
+async def test_the_same_key_admits_one_replay(records: Records, me: Principal) -> None:
+    asked = ([State.PARKED], None)
+
+    first = await records.admissions.admit_replay(me, *asked, "key", "digest")
+    again = await records.admissions.admit_replay(me, *asked, "key", "digest")
+
+    assert first.workflow_id == again.workflow_id
+    assert first.launch.workflow == "ReplayRuns"
+    assert first.launch.input == again.launch.input
+    with pytest.raises(IdempotencyKeyReused):
+        await records.admissions.admit_replay(me, *asked, "key", "other")
+
+
+async def test_what_ended_with_a_reservation_or_uncounted_calls_is_unsettled(records: Records, me: Principal) -> None:
+    reserved, bought = await records.ask(me, billable=True), await records.upload(me)
+    await records.ask(me, billable=True)
+    await records.usage.record(me, [a_call(bought)])
+    for command in (reserved, bought):
+        await records.runs.close(me, command.workflow_id, FAILED)
+
+    before = {command.workflow_id for command in await records.runs.unsettled(AT_ONCE, 100)}
+    for command in (reserved, bought):
+        await records.usage.settle(me, command.workflow_id)
+    after = {command.workflow_id for command in await records.runs.unsettled(AT_ONCE, 100)}
+
+    assert before >= {reserved.workflow_id, bought.workflow_id}
+    assert not after & {reserved.workflow_id, bought.workflow_id}
