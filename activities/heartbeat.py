@@ -1,7 +1,7 @@
 """Heartbeat while something slow runs, so that a dead worker is noticed and a cancel arrives."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from temporalio import activity
@@ -10,12 +10,15 @@ EVERY = 0.5  # seconds; the worker's throttle is the same
 
 
 @asynccontextmanager
-async def heartbeating() -> AsyncIterator[None]:
-    """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests)."""
+async def heartbeating(progress: Callable[[], object] | None = None) -> AsyncIterator[None]:
+    """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests).
+
+    `progress` is what the next attempt will find.
+    """
     if not activity.in_activity():
         yield
         return
-    beat = asyncio.create_task(_beat())
+    beat = asyncio.create_task(_beat(progress))
     try:
         yield
     finally:
@@ -24,7 +27,7 @@ async def heartbeating() -> AsyncIterator[None]:
             await beat
 
 
-async def _beat() -> None:
+async def _beat(progress: Callable[[], object] | None) -> None:
     while True:
-        activity.heartbeat()
+        activity.heartbeat(*([progress()] if progress else []))
         await asyncio.sleep(EVERY)

@@ -56,6 +56,16 @@ SWEEP: dict[str, Any] = {  # the schedule comes again: a sweep that hangs must n
     "start_to_close_timeout": 30 * SECOND,
     "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_attempts=3),
 }
+RECONCILE: dict[str, Any] = {  # one tenant; the schedule comes again, and one that fails is passed over
+    "start_to_close_timeout": timedelta(hours=2),
+    "heartbeat_timeout": 15 * SECOND,
+    "retry_policy": RetryPolicy(initial_interval=5 * SECOND, maximum_attempts=3),
+}
 
 # What a whole run may take. An ingestion may be parked for 14 days, several times.
-EXECUTION = {"ChatTurn": timedelta(hours=1), "IngestDocument": timedelta(days=60), "Sweep": timedelta(minutes=5)}
+EXECUTION = {
+    "ChatTurn": timedelta(hours=1),
+    "IngestDocument": timedelta(days=60),
+    "Sweep": timedelta(minutes=5),
+    "Reconcile": timedelta(hours=24),
+}

@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 
 from activities.chat import ChatActivities
 from activities.documents import DocumentActivities
+from activities.reconcile import ReconcileActivities
 from activities.retrieval import Retriever
 from activities.runs import RunActivities, SweepActivities
 from activities.usage import UsageActivities
@@ -28,12 +29,13 @@ from infra.settings import Settings
 from infra.telemetry import configure_logging
 from workflows.chat import ChatTurn
 from workflows.documents import IngestDocument
+from workflows.reconcile import Reconcile
 from workflows.runs import Sweep
 from workflows.usage import RecordUsage
 
 WORKFLOWS: dict[str, Sequence[type]] = {
     names.CHAT_QUEUE: [ChatTurn, RecordUsage],
-    names.DOCUMENTS_QUEUE: [IngestDocument, RecordUsage, Sweep],
+    names.DOCUMENTS_QUEUE: [IngestDocument, Reconcile, RecordUsage, Sweep],
 }
 GRACE = {names.CHAT_QUEUE: timedelta(seconds=10), names.DOCUMENTS_QUEUE: timedelta(seconds=60)}
 STEPS_AT_ONCE = {names.CHAT_QUEUE: 50, names.DOCUMENTS_QUEUE: 16}
@@ -92,7 +94,8 @@ def _activities(services: Services, queue: str) -> list[Any]:
     if queue == names.CHAT_QUEUE:
         return activities
     sweep = SweepActivities(services.registry, services.runs, services.events, services.engine)
-    return [*activities, sweep.sweep]
+    reconcile = reconcile_activities(services)
+    return [*activities, sweep.sweep, reconcile.tenants, reconcile.tenant]
 
 
 def chat_activities(services: Services) -> ChatActivities:
@@ -118,4 +121,16 @@ def document_activities(services: Services) -> DocumentActivities:
         store=services.store,
         usage=services.usage,
         events=services.events,
+    )
+
+
+def reconcile_activities(services: Services) -> ReconcileActivities:
+    return ReconcileActivities(
+        inventory=services.inventory,
+        store=services.store,
+        blobs=services.blobs,
+        usage=services.usage,
+        engine=services.engine,
+        index=document_activities(services).index,
+        generation=services.embedder.generation,
     )
