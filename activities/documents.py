@@ -14,7 +14,7 @@ import numpy as np
 from temporalio import activity
 
 from activities.context import operation_ids, principal_of
-from activities.heartbeat import heartbeating
+from activities.heartbeat import heartbeating, survived
 from agents.options import PARSE_DEATHS
 from agents.state import VersionRef
 from domain import chunking, names
@@ -64,8 +64,9 @@ class DocumentActivities:
         if deaths >= PARSE_DEATHS:
             raise ResourceLimit
         original = await self.blobs.get(principal, _blob(version, "original"))
-        async with heartbeating(deaths + 1):
+        async with heartbeating(lambda: deaths + 1):
             parsed = await self.parser.parse(original, version.media_type)
+        survived()
         await self.blobs.put(principal, _blob(version, "text"), parsed.text.encode())
         await self.blobs.put(principal, _blob(version, "layout.json"), _layout(parsed))
         await self.documents.parsed(principal, version.document_id, version.version, pages=parsed.pages)

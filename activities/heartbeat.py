@@ -1,7 +1,7 @@
 """Heartbeat while something slow runs, so that a dead worker is noticed and a cancel arrives."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from temporalio import activity
@@ -10,26 +10,30 @@ EVERY = 0.5  # seconds; the worker's throttle is the same
 
 
 @asynccontextmanager
-async def heartbeating(*details: int) -> AsyncIterator[None]:
+async def heartbeating(progress: Callable[[], object] | None = None) -> AsyncIterator[None]:
     """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests).
 
-    The next attempt finds the details only if the process died inside the block.
+    `progress` is what the next attempt will find.
     """
     if not activity.in_activity():
         yield
         return
-    beat = asyncio.create_task(_beat(*details))
+    beat = asyncio.create_task(_beat(progress))
     try:
         yield
     finally:
         beat.cancel()
         with suppress(asyncio.CancelledError):
             await beat
-        if details:
-            activity.heartbeat()
 
 
-async def _beat(*details: int) -> None:
+def survived() -> None:
+    """Take back what the heartbeats of a block said: whoever dies inside it is the one to leave it behind."""
+    if activity.in_activity():
+        activity.heartbeat()
+
+
+async def _beat(progress: Callable[[], object] | None) -> None:
     while True:
-        activity.heartbeat(*details)
+        activity.heartbeat(*([progress()] if progress else []))
         await asyncio.sleep(EVERY)

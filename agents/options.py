@@ -73,6 +73,11 @@ REPLAY: dict[str, Any] = {  # one page of a replay of many
     "heartbeat_timeout": 10 * SECOND,
     "retry_policy": RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
 }
+RECONCILE: dict[str, Any] = {  # one tenant; the schedule comes again, and one that fails is passed over
+    "start_to_close_timeout": timedelta(hours=2),
+    "heartbeat_timeout": 15 * SECOND,
+    "retry_policy": RetryPolicy(initial_interval=5 * SECOND, maximum_attempts=3),
+}
 
 # What a whole run may take. An ingestion may be parked for 14 days, several times.
 EXECUTION = {
@@ -80,4 +85,5 @@ EXECUTION = {
     "IngestDocument": timedelta(days=60),
     "ReplayRuns": timedelta(days=1),
     "Sweep": timedelta(minutes=5),
+    "Reconcile": timedelta(hours=24),
 }

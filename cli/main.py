@@ -67,6 +67,18 @@ def doctor(home: Home = None) -> None:
 
 
 @app.command()
+def verify(
+    home: Home = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare database, search index, blobs and ledger; exit 1 when something differs."""
+    from cli.verify import verify as compare
+
+    raise typer.Exit(compare(_running(home), repair=repair, json=json))
+
+
+@app.command()
 def demo(home: Home = None) -> None:
     """Start everything, index the sample documents, ask questions, show the answers."""
     from cli.demo import demo as perform
@@ -98,7 +110,9 @@ def migrate() -> None:
     bring_up_to_date(_settings())
 
 
-def _settings(home: Path | None = None, port: int | None = None) -> "Settings":
+def _settings(
+    home: Path | None = None, port: int | None = None, env_files: tuple[Path, ...] = (Path(".env"),)
+) -> "Settings":
     """Read once; ends the command with what is wrong, without quoting any value."""
     from pydantic import ValidationError
 
@@ -106,12 +120,18 @@ def _settings(home: Path | None = None, port: int | None = None) -> "Settings":
 
     given = {name: value for name, value in (("home", home), ("port", port)) if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+        return Settings(_env_file=env_files, **given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False, include_context=False):
             where = ".".join(map(str, problem["loc"]))
             typer.echo(f"Settings: {where}: {problem['msg']}" if where else f"Settings: {problem['msg']}", err=True)
         raise typer.Exit(2) from None
+
+
+def _running(home: Path | None) -> "Settings":
+    """Of the stack in this home: its env file knows where everything is, unless the environment says otherwise."""
+    env_file = _home(home) / "env"
+    return _settings(home, env_files=(env_file, Path(".env")))
 
 
 def _home(home: Path | None) -> Path:

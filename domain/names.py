@@ -16,6 +16,7 @@ KEYWORD_ATTRIBUTES = (TENANT_ID, DOCUMENT_ID, IMPORT_ID, KIND, INGEST_STATE, FAI
 DATETIME_ATTRIBUTES = (PARKED_AT,)
 
 SWEEP = "sweep"
+RECONCILE = "reconcile"
 DEFAULT_COLLECTION = "default"
 
 _CHUNKS = uuid.UUID("6f1d0c53-5f0e-4b55-9a39-2c1c4a9f6b0e")
@@ -57,6 +58,11 @@ def chunk_id(tenant: str, document: str, version: int, ordinal: int) -> str:
 def version_key(document: str, version: int) -> str:
     """How one version of a document is called in the search index."""
     return f"{document}:{version}"
+
+
+def split_version_key(key: str) -> tuple[str, int]:
+    document, _, version = key.partition(":")
+    return document, int(version)
 
 
 def blob(document: str, version: int, name: str) -> str:

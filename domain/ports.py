@@ -4,7 +4,7 @@ Every port that touches a tenant's data takes a Principal first and sees that te
 absent. Adapters raise domain.errors and nothing else.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 from domain.accounts import Account, Credentials, Newcomer, Principal
 from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Turn, Utterance
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
+from domain.reconcile import BlobFolder, ClosedRun, LiveVersion, Standing, StoredChunk
 from domain.runs import (
     Command,
     Kind,
@@ -114,6 +115,29 @@ class Registry(Protocol):
 
     async def unsettled(self, older_than: timedelta, limit: int) -> list[Command]:
         """Commands that ended longer ago than this and still hold a reservation, or calls that were not counted."""
+
+
+class Inventory(Protocol):
+    """The operator's view for reconciling; only activities/reconcile.py and `moorage verify` may hold it.
+
+    A principal stands for its whole tenant here: every account's runs are listed.
+    """
+
+    async def tenants(self, after: str, limit: int) -> list[str]:
+        """Ids greater than `after`, in order."""
+
+    async def generations(self, principal: Principal) -> list[str]:
+        """Every generation that a collection or a version names."""
+
+    async def live(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[LiveVersion]: ...
+
+    async def standings(self, principal: Principal, version_keys: Set[str]) -> dict[str, Standing]:
+        """What is known of these versions; one without a row is missing."""
+
+    async def closed(
+        self, principal: Principal, before: datetime, *, limit: int, cursor: str | None
+    ) -> Page[ClosedRun]:
+        """Runs that ended before that moment."""
 
 
 class DocumentRecords(Protocol):
@@ -253,6 +277,9 @@ class Blobs(Protocol):
     async def delete(self, principal: Principal, prefix: str) -> None:
         """The blob of this name, and everything under it."""
 
+    def folders(self, principal: Principal) -> AsyncIterator[BlobFolder]:
+        """The folders of versions, in no order; what lies elsewhere is not listed."""
+
     async def ping(self) -> None: ...
 
 
@@ -277,6 +304,11 @@ class VectorStore(Protocol):
 
     async def delete(self, principal: Principal, generation: Generation, version_key: str) -> None:
         """Every chunk of this version; ends when none is left."""
+
+    async def walk(
+        self, principal: Principal, generation: Generation, after: str | None, limit: int
+    ) -> list[StoredChunk]:
+        """The chunks whose ids follow `after`, in the order of ids; empty at the end."""
 
     async def ping(self) -> None: ...
 

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,17 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from domain.accounts import Principal
 from domain.errors import BlobsUnavailable, Internal, NotFound, StorageExhausted
+from domain.names import version_key
+from domain.reconcile import BlobFolder
 
 SECONDS = 10.0  # for one call; a blob has some ten megabytes at most
 PIECE = 256 * 1024  # bytes that a stream reads at a time
+LISTED = 1000  # blobs that are listed at a time
 PART = 5 * 1024 * 1024  # bytes that a writer holds back; S3 takes no less
 RESERVE = 1_000_000  # bytes; a disk with no more room than this beyond what was to be written counts as full
 SEGMENT = r"[\w:=+-][\w.:=+-]*"  # neither `..` nor `#`, which marks a file that is not complete
 KEY = re.compile(f"{SEGMENT}(/{SEGMENT})+", re.ASCII)
+VERSION = re.compile("[^/]+/([0-9a-f]{32})/([0-9]{1,9})/")  # the folder of a version, by our ids only
 LOCAL: dict[str, dict[str, Any]] = {"file": {"mkdir": True}, "memory": {}}
 REMOTE: dict[str, Any] = {
     "client_options": {"timeout": timedelta(seconds=SECONDS), "connect_timeout": timedelta(seconds=2)},
@@ -104,6 +108,30 @@ class ObjectBlobs:
             async with _deadline("delete"):
                 await asyncio.to_thread(_remove, self._folder / key)
 
+    async def folders(self, principal: Principal) -> AsyncIterator[BlobFolder]:
+        """Every store lists the blobs of a folder one after the other, so that one folder at a time is held."""
+        folder: BlobFolder | None = None
+        async for path, written_at in self._listed(principal.tenant):
+            key = _version_key(path)
+            if folder is not None and key == folder.version_key:
+                folder = BlobFolder(key, max(folder.written_at, written_at))
+                continue
+            if folder is not None:
+                yield folder
+            folder = BlobFolder(key, written_at) if key else None
+        if folder is not None:
+            yield folder
+
+    async def _listed(self, prefix: str) -> AsyncIterator[tuple[str, datetime]]:
+        pages = aiter(obstore.list(self._store, prefix, chunk_size=LISTED))
+        while True:
+            async with _deadline("list"):
+                page = await anext(pages, None)
+            for found in page or ():
+                yield found["path"], found["last_modified"]
+            if page is None:
+                return
+
     async def _delete_listed(self, prefix: str) -> None:
         async with _deadline("delete"):
             with suppress(FileNotFoundError):
@@ -166,6 +194,12 @@ def _key(principal: Principal, path: str) -> str:
     if not KEY.fullmatch(key):
         raise Internal("A blob's path is not allowed.")
     return key
+
+
+def _version_key(path: str) -> str:
+    """Empty for what lies in no version's folder."""
+    found = VERSION.match(path)
+    return version_key(found[1], int(found[2])) if found else ""
 
 
 def _folder(store: ObjectStore) -> Path | None:

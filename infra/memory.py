@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -13,6 +14,7 @@ from domain.accounts import Principal
 from domain.analysis import VERSION, terms
 from domain.errors import DimensionMismatch
 from domain.names import version_key
+from domain.reconcile import StoredChunk
 from domain.search import Embedded, Generation, Hit, IndexedChunk, Mode, Query, Relevance, Scope, Vector, share
 
 K1, B = 1.2, 0.75
@@ -26,6 +28,7 @@ class MemoryVectorStore:
 
     def __init__(self) -> None:
         self._chunks: dict[tuple[str, str], dict[str, IndexedChunk]] = {}
+        self._written: dict[str, datetime] = {}  # by chunk id
 
     async def ping(self) -> None: ...
 
@@ -37,6 +40,7 @@ class MemoryVectorStore:
             raise DimensionMismatch
         kept = self._chunks.setdefault((generation.name, principal.tenant), {})
         kept.update({chunk.chunk_id: chunk for chunk in chunks})
+        self._written.update(dict.fromkeys((chunk.chunk_id for chunk in chunks), datetime.now(UTC)))
 
     async def count(self, principal: Principal, generation: Generation, version_key: str) -> int:
         kept = self._chunks.get((generation.name, principal.tenant), {})
@@ -46,6 +50,13 @@ class MemoryVectorStore:
         kept = self._chunks.get((generation.name, principal.tenant), {})
         for chunk in [chunk for chunk in kept.values() if _version(chunk) == version_key]:
             del kept[chunk.chunk_id]
+
+    async def walk(
+        self, principal: Principal, generation: Generation, after: str | None, limit: int
+    ) -> list[StoredChunk]:
+        kept = self._chunks.get((generation.name, principal.tenant), {})
+        page = sorted(chunk_id for chunk_id in kept if chunk_id > (after or ""))[:limit]
+        return [StoredChunk(chunk_id, _version(kept[chunk_id]), self._written[chunk_id]) for chunk_id in page]
 
     async def search(self, principal: Principal, query: Query) -> list[Hit]:
         """Raises DimensionMismatch when the tenant's vectors have another length than the query's."""

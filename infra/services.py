@@ -16,6 +16,7 @@ from domain.ports import (
     Embedder,
     Engine,
     Events,
+    Inventory,
     Parser,
     Passwords,
     Registry,
@@ -40,6 +41,7 @@ from infra.sql.admission import SqlAdmissions
 from infra.sql.chat import SqlTurns
 from infra.sql.database import Database
 from infra.sql.documents import SqlDocuments
+from infra.sql.reconcile import SqlInventory
 from infra.sql.runs import SqlRuns
 from infra.sql.usage import SqlUsage
 from infra.temporal import TemporalEngine, connect
@@ -57,6 +59,7 @@ class Services:
     admissions: Admissions
     runs: RunRecords
     registry: Registry
+    inventory: Inventory
     documents: DocumentRecords
     turns: TurnRecords
     usage: UsageRecords
@@ -109,6 +112,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             admissions=SqlAdmissions(database),
             runs=runs,
             registry=runs,
+            inventory=SqlInventory(database),
             documents=SqlDocuments(database),
             turns=SqlTurns(database),
             usage=SqlUsage(database),

@@ -45,6 +45,7 @@ from infra.temporal_reset import reset_to_failed_step
 
 DEADLINE = 2.5  # seconds for one call; the client's own rpc_timeout was measured to take three times as long
 SWEEP_EVERY = timedelta(seconds=10)
+RECONCILE_EVERY = timedelta(hours=1)
 PRIORITY = {names.CHAT_QUEUE: 1, names.DOCUMENTS_QUEUE: 3}
 
 CLOSED = {
@@ -167,16 +168,22 @@ class TemporalEngine:
                 raise TemporalUnavailable
 
     async def schedule_sweeps(self) -> None:
-        """Idempotent: an existing schedule stays as it is."""
+        """Idempotent, as all of them: an existing schedule stays as it is."""
+        await self._schedule(names.SWEEP, "Sweep", SWEEP_EVERY)
+
+    async def schedule_reconciling(self) -> None:
+        await self._schedule(names.RECONCILE, "Reconcile", RECONCILE_EVERY)
+
+    async def _schedule(self, name: str, workflow: str, interval: timedelta) -> None:
         action = ScheduleActionStartWorkflow(
-            "Sweep", id=names.SWEEP, task_queue=names.DOCUMENTS_QUEUE, execution_timeout=EXECUTION["Sweep"]
+            workflow, id=name, task_queue=names.DOCUMENTS_QUEUE, execution_timeout=EXECUTION[workflow]
         )
-        every = ScheduleIntervalSpec(every=SWEEP_EVERY)
+        every = ScheduleIntervalSpec(every=interval)
         policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP)
         try:
             async with _deadline():
                 await self._client.create_schedule(
-                    names.SWEEP, Schedule(action=action, spec=ScheduleSpec(intervals=[every]), policy=policy)
+                    name, Schedule(action=action, spec=ScheduleSpec(intervals=[every]), policy=policy)
                 )
         except ScheduleAlreadyRunningError:
             pass

@@ -20,12 +20,14 @@ from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateBaseError, We
 from domain.accounts import Principal
 from domain.analysis import terms
 from domain.errors import DimensionMismatch, StoreUnavailable
+from domain.reconcile import StoredChunk
 from domain.search import Generation, Hit, IndexedChunk, Mode, Query
-from infra.weaviate_objects import RETURNED, class_name, of_version, schema, to_hit, to_object, within
+from infra.weaviate_objects import RETURNED, class_name, of_version, schema, to_hit, to_object, to_stored, within
 
 SEARCH_SECONDS = 2.5
 WRITE_SECONDS = 10.0  # one batch of an insert, 10,000 objects of a delete, one change of the schema
 BATCH = 200
+FIRST = "00000000-0000-0000-0000-000000000000"  # where the client's own iterator begins
 # gRPC waits up to two minutes before it tries a server again that was away.
 CHANNEL = (
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -111,6 +113,14 @@ class WeaviateStore:
         async with self._deadline("search", SEARCH_SECONDS, name, principal.tenant):
             collection = await self._existing(name, principal.tenant)
             return [] if collection is None else await _search(collection, query, legs)
+
+    async def walk(
+        self, principal: Principal, generation: Generation, after: str | None, limit: int
+    ) -> list[StoredChunk]:
+        name = class_name(generation.name)
+        async with self._deadline("walk", WRITE_SECONDS, name, principal.tenant):
+            collection = await self._existing(name, principal.tenant)
+            return [] if collection is None else await _walk(collection, after or FIRST, limit)
 
     @asynccontextmanager
     async def _deadline(self, call: str, seconds: float, name: str = "", tenant: str = "") -> AsyncIterator[None]:
@@ -224,6 +234,14 @@ async def _insert(collection: Chunks, chunks: Sequence[IndexedChunk]) -> None:
 async def _count(collection: Chunks, version_key: str) -> int:
     reply = await collection.aggregate.over_all(filters=of_version(version_key), total_count=True)
     return reply.total_count or 0
+
+
+async def _walk(collection: Chunks, after: str, limit: int) -> list[StoredChunk]:
+    when = MetadataQuery(creation_time=True)
+    found = await collection.query.fetch_objects(
+        after=after, limit=limit, return_properties=["version"], return_metadata=when
+    )
+    return [to_stored(each) for each in found.objects]
 
 
 async def _delete(collection: Chunks, version_key: str) -> bool:

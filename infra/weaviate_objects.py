@@ -14,6 +14,7 @@ from weaviate.collections.classes.filters import FilterReturn
 from weaviate.collections.classes.internal import Object
 
 from domain.names import version_key
+from domain.reconcile import StoredChunk
 from domain.search import Hit, IndexedChunk, Scope, Vector, share
 
 RETURNED = ["text", "terms", "document", "version", "ordinal", "start", "end", "page"]
@@ -90,6 +91,12 @@ def to_hit(found: Object[Any, Any], vector: Vector | None, wanted: Set[str]) -> 
         cosine=None if vector is None else _dot(vector, found.vector["default"]),
         coverage=share(wanted, set(stored["terms"].split(" "))),
     )
+
+
+def to_stored(found: Object[Any, Any]) -> StoredChunk:
+    written_at = found.metadata.creation_time
+    assert written_at is not None  # it was asked for
+    return StoredChunk(str(found.uuid), found.properties["version"], written_at)
 
 
 def of_version(key: str) -> FilterReturn:

@@ -27,6 +27,8 @@ async def _migrate(settings: Settings) -> None:
     client = await temporal.connect(settings)
     async with open_services(settings, client) as services:
         await services.store.prepare(services.embedder.generation)
-    await TemporalEngine(client).schedule_sweeps()
+    engine = TemporalEngine(client)
+    await engine.schedule_sweeps()
+    await engine.schedule_reconciling()
     _log.info("migrated")
     await asyncio.sleep(LINGER)

@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 
 from activities.chat import ChatActivities
 from activities.documents import DocumentActivities
+from activities.reconcile import ReconcileActivities
 from activities.retrieval import Retriever
 from activities.runs import ReplayActivities, Replayer, RunActivities, SweepActivities
 from activities.usage import UsageActivities
@@ -28,12 +29,13 @@ from infra.settings import Settings
 from infra.telemetry import configure_logging
 from workflows.chat import ChatTurn
 from workflows.documents import IngestDocument
+from workflows.reconcile import Reconcile
 from workflows.runs import ReplayRuns, Sweep
 from workflows.usage import RecordUsage
 
 WORKFLOWS: dict[str, Sequence[type]] = {
     names.CHAT_QUEUE: [ChatTurn, RecordUsage],
-    names.DOCUMENTS_QUEUE: [IngestDocument, RecordUsage, ReplayRuns, Sweep],
+    names.DOCUMENTS_QUEUE: [IngestDocument, Reconcile, RecordUsage, ReplayRuns, Sweep],
 }
 GRACE = {names.CHAT_QUEUE: timedelta(seconds=10), names.DOCUMENTS_QUEUE: timedelta(seconds=60)}
 STEPS_AT_ONCE = {names.CHAT_QUEUE: 50, names.DOCUMENTS_QUEUE: 16}
@@ -93,7 +95,9 @@ def _activities(services: Services, queue: str) -> list[Any]:
         return activities
     sweep = SweepActivities(services.registry, services.runs, services.usage, services.events, services.engine)
     replay = ReplayActivities(services.runs, Replayer(services.runs, services.events, services.engine))
-    return [*activities, sweep.sweep, replay.page, document_activities(services).discard]
+    reconcile = reconcile_activities(services)
+    discard = document_activities(services).discard
+    return [*activities, sweep.sweep, replay.page, discard, reconcile.tenants, reconcile.tenant]
 
 
 def chat_activities(services: Services) -> ChatActivities:
@@ -119,4 +123,16 @@ def document_activities(services: Services) -> DocumentActivities:
         store=services.store,
         usage=services.usage,
         events=services.events,
+    )
+
+
+def reconcile_activities(services: Services) -> ReconcileActivities:
+    return ReconcileActivities(
+        inventory=services.inventory,
+        store=services.store,
+        blobs=services.blobs,
+        usage=services.usage,
+        engine=services.engine,
+        index=document_activities(services).index,
+        generation=services.embedder.generation,
     )

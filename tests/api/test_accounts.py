@@ -86,7 +86,10 @@ GUARDED = [
     ("POST", "/api/v1/search"),
     ("GET", "/api/v1/runs"),
     ("GET", "/api/v1/runs/x"),
+    ("POST", "/api/v1/runs/replay"),
     ("POST", "/api/v1/runs/x/cancel"),
+    ("POST", "/api/v1/runs/x/replay"),
+    ("POST", "/api/v1/runs/x/abort"),
     ("GET", "/api/v1/usage"),
 ]
 

@@ -87,7 +87,7 @@ async def test_a_sweep_closes_the_row_of_a_run_that_was_ended_by_hand(quiet: Pla
 
     command = await quiet.services.runs.command(principal, handle.id)
     assert repaired == 1
-    assert (command.outcome, command.error_code) == ("failed", "internal")
+    assert (command.outcome, command.error_code) == ("failed", "terminated")
 
 
 async def test_a_run_that_was_never_started_is_cancelled_for_good(quiet: Platform, user: User) -> None:

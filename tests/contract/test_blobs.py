@@ -1,12 +1,14 @@
 """What every blob store promises; a folder, and the library's own memory store for what buckets do alike."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from domain.accounts import Principal
 from domain.errors import BlobsUnavailable, Internal, NotFound
+from domain.names import new_id
 from domain.ports import Blobs
 from infra.blobs import ObjectBlobs
 
@@ -112,6 +114,27 @@ async def test_a_folder_is_deleted_with_all_that_is_in_it_and_nothing_else(
     assert kept == ["d/12/text", "d/2/text"]
     assert not await blobs.exists(principal, "d/1/vectors/e5-384-a1-c1/00000.npy")
     assert await blobs.exists(stranger, "d/1/original")
+
+
+async def test_the_folders_of_versions_are_listed_with_the_time_of_their_newest_blob(
+    blobs: Blobs, principal: Principal, stranger: Principal
+) -> None:
+    begun = datetime.now(UTC)
+    one, other = new_id(), new_id()
+    for path in (f"{one}/1/original", f"{one}/12/text", f"{other}/1/vectors/e5/00000.npy", f"{one}/1/text"):
+        await blobs.put(principal, path, b"x")
+    for elsewhere in ("imports/1/manifest", f"{one}/original", f"{one}/draft/original"):
+        await blobs.put(principal, elsewhere, b"x")
+    await blobs.put(stranger, f"{new_id()}/1/original", b"x")
+
+    found = [folder async for folder in blobs.folders(principal)]
+
+    assert sorted(folder.version_key for folder in found) == sorted([f"{one}:1", f"{one}:12", f"{other}:1"])
+    assert all(abs(folder.written_at - begun) < timedelta(seconds=30) for folder in found)
+
+
+async def test_a_tenant_without_blobs_has_no_folders(blobs: Blobs, principal: Principal) -> None:
+    assert [folder async for folder in blobs.folders(principal)] == []
 
 
 async def test_deleting_what_is_not_there_is_no_error(blobs: Blobs, principal: Principal) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from domain.analysis import terms
 from domain.errors import DimensionMismatch, StoreUnavailable
 from domain.names import chunk_id, new_id, version_key
 from domain.ports import VectorStore
+from domain.reconcile import StoredChunk
 from domain.search import Generation, Hit, IndexedChunk, Mode, Query, Scope
 from infra.memory import MemoryVectorStore, StubEmbedder
 from infra.stack.addresses import Addresses
@@ -281,6 +283,48 @@ async def test_deleting_a_version_leaves_the_others(library: Library) -> None:
     assert texts(await library.find("moon")) == {BREAD}
 
 
+async def walked(library: Library, limit: int) -> list[StoredChunk]:
+    found: list[StoredChunk] = []
+    after = None
+    while page := await library.store.walk(library.principal, library.generation, after, limit):
+        assert len(page) <= limit
+        found += page
+        after = page[-1].chunk_id
+    return found
+
+
+async def test_a_walk_meets_every_chunk_once_in_the_order_of_ids(library: Library) -> None:
+    begun = datetime.now(UTC)
+    first, second = await library.add(MOON, TIDES, BREAD), await library.add(MOON, TIDES, version=7)
+
+    found = await walked(library, limit=2)
+
+    expected = {chunk_id(library.principal.tenant, first, 1, number): version_key(first, 1) for number in range(3)}
+    expected |= {chunk_id(library.principal.tenant, second, 7, number): version_key(second, 7) for number in range(2)}
+    assert {chunk.chunk_id: chunk.version_key for chunk in found} == expected
+    assert [chunk.chunk_id for chunk in found] == sorted(expected)
+    assert all(abs(chunk.written_at - begun) < timedelta(seconds=30) for chunk in found)
+
+
+async def test_a_walk_goes_on_behind_a_chunk_that_is_no_longer_there(library: Library) -> None:
+    documents = [await library.add(MOON) for _ in range(4)]
+    page = await library.store.walk(library.principal, library.generation, None, 2)
+
+    for chunk in page:
+        await library.store.delete(library.principal, library.generation, chunk.version_key)
+    rest = await library.store.walk(library.principal, library.generation, page[-1].chunk_id, 10)
+
+    assert len(rest) == 2
+    assert {chunk.version_key for chunk in [*page, *rest]} == {version_key(document, 1) for document in documents}
+
+
+async def test_a_walk_meets_nothing_of_another_tenant_or_generation(library: Library, stranger: Principal) -> None:
+    await library.add(MOON)
+
+    assert await library.store.walk(stranger, library.generation, None, 10) == []
+    assert await library.store.walk(library.principal, Generation(f"never-made-{new_id()}", 384), None, 10) == []
+
+
 async def test_more_chunks_than_one_batch_are_all_there(library: Library) -> None:
     document = await library.add(*(f"{BREAD} {number}" for number in range(450)))
 
@@ -320,6 +364,7 @@ CALLS: dict[str, Callable[[Library], Awaitable[object]]] = {
     "count": lambda library: library.count("nothing"),
     "search": lambda library: library.find("moon"),
     "delete": lambda library: library.store.delete(library.principal, library.generation, "nothing:1"),
+    "walk": lambda library: library.store.walk(library.principal, library.generation, None, 10),
 }
 
 

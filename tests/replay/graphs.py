@@ -10,6 +10,7 @@ from agents.chat import chat_graph
 from agents.documents import documents_graph
 from workflows.chat import ChatTurn
 from workflows.documents import IngestDocument
+from workflows.reconcile import Reconcile
 from workflows.runs import ReplayRuns, Sweep
 from workflows.usage import RecordUsage
 
@@ -38,7 +39,7 @@ def replayer() -> Replayer:
     """Fresh graphs each time: the plugin rewrites those it is given."""
     graphs = {"chat": chat_graph(Chat()), "documents": documents_graph(Documents())}
     return Replayer(
-        workflows=[ChatTurn, IngestDocument, RecordUsage, ReplayRuns, Sweep],
+        workflows=[ChatTurn, IngestDocument, Reconcile, RecordUsage, ReplayRuns, Sweep],
         plugins=[LangGraphPlugin(graphs=graphs)],
         data_converter=pydantic_data_converter,
     )

@@ -59,6 +59,8 @@ async def record(running: Platform, provider: ScriptedProvider) -> None:
         await keep(running.client, run.id, "usage-succeeded")
     await running.client.start_workflow("Sweep", id="sweep-recorded", task_queue="documents")
     await keep(running.client, "sweep-recorded", "sweep-succeeded")
+    await running.client.start_workflow("Reconcile", id="reconcile-recorded", task_queue="documents")
+    await keep(running.client, "reconcile-recorded", "reconcile-succeeded")
 
 
 async def failed(running: Platform, user: User, provider: ScriptedProvider) -> None:

@@ -34,7 +34,7 @@ async def test_a_golden_history_replays(path: Path) -> None:
 def test_every_workflow_has_a_golden_history() -> None:
     types = {started(path)["workflowType"]["name"] for path in GOLDEN}
 
-    assert types == {"ChatTurn", "IngestDocument", "RecordUsage", "ReplayRuns", "Sweep"}
+    assert types == {"ChatTurn", "IngestDocument", "Reconcile", "RecordUsage", "ReplayRuns", "Sweep"}
 
 
 async def test_a_changed_order_of_steps_is_noticed() -> None:

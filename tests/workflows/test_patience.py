@@ -10,7 +10,7 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from activities.documents import DocumentActivities
-from activities.heartbeat import heartbeating
+from activities.heartbeat import heartbeating, survived
 from agents.options import FAULTS, PARSE_DEATHS
 from domain.errors import ResourceLimit
 from infra.boundary import Boundary
@@ -51,9 +51,10 @@ async def test_who_gets_out_alive_takes_its_last_words_back() -> None:
     attempt.on_heartbeat = lambda *details: heard.append(details)
 
     async def work() -> None:
-        async with heartbeating(2):
+        async with heartbeating(lambda: 2):
             while not heard:
                 await asyncio.sleep(0)
+        survived()
 
     await attempt.run(work)
 

@@ -1,0 +1,117 @@
+"""Contract of Inventory: what the operator reads of every tenant, and of one tenant's every account."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.accounts import Account, Principal
+from domain.names import new_id
+from domain.ports import Inventory
+from domain.reconcile import ClosedRun, LiveVersion
+from domain.runs import Outcome, State
+from infra.sql.database import Database
+from infra.sql.reconcile import SqlInventory
+from tests.contract.records import GENERATION, Records, a_call
+
+SOON = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture
+def inventory(database: Database) -> Inventory:
+    return SqlInventory(database)
+
+
+@pytest.fixture
+def anybody(account: Account) -> Principal:
+    """The tenant without an account of it."""
+    return Principal(account.tenant_id, account="")
+
+
+async def test_tenants_are_listed_in_pages(records: Records, inventory: Inventory) -> None:
+    known = sorted([(await records.newcomer()).tenant_id for _ in range(3)])
+
+    assert await inventory.tenants("", 2) == known[:2]
+    assert await inventory.tenants(known[1], 2) == known[2:]
+    assert await inventory.tenants(known[2], 2) == []
+
+
+async def test_generations_are_those_of_collections_and_versions(
+    records: Records, inventory: Inventory, me: Principal, anybody: Principal, elsewhere: Principal
+) -> None:
+    await records.upload(me)
+
+    assert await inventory.generations(anybody) == [GENERATION.name]
+    assert await inventory.generations(elsewhere) == []
+
+
+async def test_live_versions_are_listed_in_pages_with_their_chunks(
+    records: Records, inventory: Inventory, me: Principal, anybody: Principal, elsewhere: Principal
+) -> None:
+    await records.upload(me)
+    live = [await records.upload(me) for _ in range(3)]
+    for command in live:
+        await records.publish(me, command, chunks=4)
+
+    first = await inventory.live(anybody, limit=2, cursor=None)
+    second = await inventory.live(anybody, limit=2, cursor=first.next_cursor)
+
+    expected = [LiveVersion(f"{command.document_id}:1", GENERATION.name, 4) for command in reversed(live)]
+    assert first.items + second.items == expected
+    assert second.next_cursor is None
+    assert (await inventory.live(elsewhere, limit=2, cursor=None)).items == []
+
+
+async def test_a_version_stands_as_its_run_left_it(
+    records: Records, inventory: Inventory, me: Principal, anybody: Principal, elsewhere: Principal
+) -> None:
+    running, live, failed = [await records.upload(me) for _ in range(3)]
+    await records.publish(me, live)
+    await records.runs.close(me, failed.workflow_id, Outcome(State.FAILED, "no_text", "parse"))
+    keys = {f"{command.document_id}:1" for command in (running, live, failed)}
+
+    found = await inventory.standings(anybody, {*keys, f"{live.document_id}:2", f"{new_id()}:1"})
+
+    assert found.keys() == keys
+    of_running, of_live, of_failed = [found[f"{command.document_id}:1"] for command in (running, live, failed)]
+    assert (of_running.live, of_running.quiet_since) == (False, None)
+    assert of_live.live
+    assert not of_failed.live and of_failed.quiet_since is not None
+    assert of_failed.workflow_id == failed.workflow_id
+    assert await inventory.standings(elsewhere, keys) == {}
+
+
+async def test_a_reservation_that_outlived_its_run_is_unsettled(
+    records: Records, inventory: Inventory, me: Principal, anybody: Principal
+) -> None:
+    command = await records.ask(me, billable=True)
+    await records.answer(me, command)
+
+    before = await inventory.closed(anybody, SOON, limit=10, cursor=None)
+    await records.usage.settle(me, command.workflow_id)
+    after = await inventory.closed(anybody, SOON, limit=10, cursor=None)
+
+    assert before.items == [ClosedRun(command.workflow_id, me.account, settled=False)]
+    assert after.items == [ClosedRun(command.workflow_id, me.account, settled=True)]
+
+
+async def test_calls_that_were_not_counted_are_unsettled(
+    records: Records, inventory: Inventory, me: Principal, anybody: Principal
+) -> None:
+    command = await records.upload(me)
+    await records.usage.record(me, [a_call(command)])
+    await records.publish(me, command)
+
+    runs = await inventory.closed(anybody, SOON, limit=10, cursor=None)
+
+    assert [run.settled for run in runs.items] == [False]
+
+
+async def test_only_runs_that_ended_before_the_moment_are_listed(
+    records: Records, inventory: Inventory, me: Principal, anybody: Principal, elsewhere: Principal
+) -> None:
+    await records.ask(me, billable=True)
+    await records.answer(me, await records.ask(me, billable=True))
+
+    assert len((await inventory.closed(anybody, SOON, limit=10, cursor=None)).items) == 1
+    assert (await inventory.closed(anybody, SOON - timedelta(days=2), limit=10, cursor=None)).items == []
+    assert (await inventory.closed(elsewhere, SOON, limit=10, cursor=None)).items == []
