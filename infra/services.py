@@ -16,6 +16,7 @@ from domain.ports import (
     Embedder,
     Engine,
     Events,
+    Limiter,
     Parser,
     Passwords,
     Registry,
@@ -31,6 +32,8 @@ from domain.ports import (
 from infra.blobs import ObjectBlobs
 from infra.embedder import LocalEmbedder
 from infra.extractive import ExtractiveAnswerer
+from infra.limited import LimitedAnswerer, LimitedEmbedder
+from infra.limiter import RedisLimiter
 from infra.parsing.parser import ChildParser
 from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
 from infra.security import Argon2Passwords, JwtTokens
@@ -101,7 +104,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         stack.callback(passwords.close)
         blobs = ObjectBlobs(settings.blobs)
         engine = TemporalEngine(client or await connect(settings, lazy=True))
-        runs, sessions = SqlRuns(database), RedisSessions(redis)
+        runs, sessions, limiter = SqlRuns(database), RedisSessions(redis), RedisLimiter(redis)
         secret = settings.secret_key.get_secret_value()
         yield Services(
             settings=settings,
@@ -114,9 +117,9 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             usage=SqlUsage(database),
             blobs=blobs,
             store=store,
-            embedder=await _embedder(settings, local, stack),
+            embedder=await _embedder(settings, local, limiter, stack),
             tokenizer=local,
-            answerer=await _answerer(settings, local, stack),
+            answerer=await _answerer(settings, local, limiter, stack),
             parser=ChildParser(),
             windows=RedisWindows(redis),
             events=events,
@@ -134,7 +137,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         )
 
 
-async def _embedder(settings: Settings, local: LocalEmbedder, stack: AsyncExitStack) -> Embedder:
+async def _embedder(settings: Settings, local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack) -> Embedder:
     """Local unless set otherwise, whatever the keys for answers say: documents leave the machine only on purpose."""
     if settings.embedder == "local":
         return local
@@ -147,10 +150,10 @@ async def _embedder(settings: Settings, local: LocalEmbedder, stack: AsyncExitSt
         dimensions=settings.embedding_dimensions,
     )
     stack.push_async_callback(remote.aclose)
-    return remote
+    return LimitedEmbedder(remote, limiter, settings.openai_base_url)
 
 
-async def _answerer(settings: Settings, local: LocalEmbedder, stack: AsyncExitStack) -> Answerer:
+async def _answerer(settings: Settings, local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack) -> Answerer:
     if not settings.talks:
         return ExtractiveAnswerer(local, local.relevance)
     from infra.openai import OpenAIAnswerer
@@ -162,4 +165,4 @@ async def _answerer(settings: Settings, local: LocalEmbedder, stack: AsyncExitSt
         tokenizer=local,
     )
     stack.push_async_callback(answerer.aclose)
-    return answerer
+    return LimitedAnswerer(answerer, limiter, settings.openai_base_url)
