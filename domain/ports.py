@@ -12,6 +12,8 @@ from typing import Protocol
 from domain.accounts import Account, Credentials, Newcomer, Principal
 from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Turn, Utterance
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
+from domain.errors import ProviderRateLimited, ProviderUnavailable
+from domain.pace import Lane
 from domain.reconcile import BlobFolder, ClosedRun, LiveVersion, Standing, StoredChunk
 from domain.runs import (
     Command,
@@ -367,6 +369,24 @@ class Answerer(Protocol):
 
     async def condense(self, question: str, history: Sequence[Line], model: str | None) -> Completion | None:
         """A question that stands alone; None where there is no language model to write one."""
+
+
+class Limiter(Protocol):
+    """A provider's pace, learned from its refusals by all processes together.
+
+    Nothing sleeps in it: whoever may not call is told when to come back, everyone another time. It never makes a call
+    fail by being away itself.
+    """
+
+    async def enter(self, lane: Lane) -> None:
+        """Before a call. Raises what the lane pauses for: ProviderRateLimited or ProviderUnavailable, with
+        `retry_after`, so that no call is made."""
+
+    async def refused(self, lane: Lane, error: ProviderRateLimited | ProviderUnavailable) -> timedelta | None:
+        """When this caller should come back; None where one failure does not make a pause."""
+
+    async def answered(self, lane: Lane) -> None:
+        """The pace recovers."""
 
 
 class Windows(Protocol):

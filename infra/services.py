@@ -17,6 +17,7 @@ from domain.ports import (
     Engine,
     Events,
     Inventory,
+    Limiter,
     Parser,
     Passwords,
     Registry,
@@ -32,6 +33,8 @@ from domain.ports import (
 from infra.blobs import ObjectBlobs
 from infra.embedder import LocalEmbedder
 from infra.extractive import ExtractiveAnswerer
+from infra.limited import LimitedAnswerer, LimitedEmbedder
+from infra.limiter import RedisLimiter
 from infra.parsing.parser import ChildParser
 from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
 from infra.security import Argon2Passwords, JwtTokens
@@ -104,7 +107,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         stack.callback(passwords.close)
         blobs = ObjectBlobs(settings.blobs)
         engine = TemporalEngine(client or await connect(settings, lazy=True))
-        runs, sessions = SqlRuns(database), RedisSessions(redis)
+        runs, sessions, limiter = SqlRuns(database), RedisSessions(redis), RedisLimiter(redis)
         secret = settings.secret_key.get_secret_value()
         yield Services(
             settings=settings,
@@ -118,9 +121,9 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             usage=SqlUsage(database),
             blobs=blobs,
             store=store,
-            embedder=await _embedder(settings, local, stack),
+            embedder=await _embedder(settings, local, limiter, stack),
             tokenizer=local,
-            answerer=await _answerer(settings, local, stack),
+            answerer=await _answerer(settings, local, limiter, stack),
             parser=ChildParser(),
             windows=RedisWindows(redis),
             events=events,
@@ -138,7 +141,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         )
 
 
-async def _embedder(settings: Settings, local: LocalEmbedder, stack: AsyncExitStack) -> Embedder:
+async def _embedder(settings: Settings, local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack) -> Embedder:
     """Local unless set otherwise, whatever the keys for answers say: documents leave the machine only on purpose."""
     if settings.embedder == "local":
         return local
@@ -151,10 +154,10 @@ async def _embedder(settings: Settings, local: LocalEmbedder, stack: AsyncExitSt
         dimensions=settings.embedding_dimensions,
     )
     stack.push_async_callback(remote.aclose)
-    return remote
+    return LimitedEmbedder(remote, limiter, settings.openai_base_url)
 
 
-async def _answerer(settings: Settings, local: LocalEmbedder, stack: AsyncExitStack) -> Answerer:
+async def _answerer(settings: Settings, local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack) -> Answerer:
     if not settings.talks:
         return ExtractiveAnswerer(local, local.relevance)
     from infra.openai import OpenAIAnswerer
@@ -166,4 +169,4 @@ async def _answerer(settings: Settings, local: LocalEmbedder, stack: AsyncExitSt
         tokenizer=local,
     )
     stack.push_async_callback(answerer.aclose)
-    return answerer
+    return LimitedAnswerer(answerer, limiter, settings.openai_base_url)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis  # noqa: F401  # its plugin imports it after the last test, where that was seen to fail (SystemError)
 import pytest
 from redis.asyncio import Redis
 
@@ -151,11 +152,18 @@ async def user(quiet: Platform) -> User:
 
 
 @pytest.fixture
-async def talker(talking: Platform) -> User:
+async def unlimited(redis: Redis) -> None:
+    """No pace that an earlier test's refusals have taught."""
+    async for key in redis.scan_iter("limiter:*"):
+        await redis.delete(key)
+
+
+@pytest.fixture
+async def talker(talking: Platform, unlimited: None) -> User:
     return await talking.user()
 
 
 @pytest.fixture
-async def buyer(buying: Platform, provider: ScriptedProvider) -> User:
+async def buyer(buying: Platform, provider: ScriptedProvider, unlimited: None) -> User:
     provider.reset()
     return await buying.user()
