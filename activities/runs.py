@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from temporalio import activity
 
 from domain.accounts import Principal
@@ -22,6 +23,8 @@ EVENTS = {
 OVERLOOKED = timedelta(seconds=30)  # admission starts its own runs within seconds; older ones it could not
 A_SWEEP = 100
 A_PAGE = 50
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class SweepActivities:
     async def sweep(self) -> int:
         """Overlooked commands, those looked at longest ago first, and runs nobody settled; how many were repaired."""
         commands = await self.registry.open_commands(self.overlooked, A_SWEEP)
-        repaired = sum([await self._repair(command) for command in commands])
+        repaired = sum([await self._tried(command) for command in commands])
         return repaired + await self._settle()
 
     async def _settle(self) -> int:
@@ -160,6 +163,14 @@ class SweepActivities:
         for command in unsettled:
             await self.usage.settle(Principal(command.tenant_id, command.account_id), command.workflow_id)
         return len(unsettled)
+
+    async def _tried(self, command: Command) -> bool:
+        """One that cannot be repaired keeps no other from it."""
+        try:
+            return await self._repair(command)
+        except Permanent as error:
+            _log.error("sweep_refused", run=command.workflow_id, code=error.code)
+            return False
 
     async def _repair(self, command: Command) -> bool:
         principal = Principal(command.tenant_id, command.account_id)

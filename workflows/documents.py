@@ -58,11 +58,11 @@ class IngestDocument:
             await meter(ingestion.tenant, ingestion.account)
         return {key: state[key] for key in RESULT}
 
-    @workflow.signal
+    @workflow.signal(description="Run the step that failed again.")
     def retry(self) -> None:
         self.decision = "retry"
 
-    @workflow.signal
+    @workflow.signal(description="Give up; the run fails and its chunks are taken away.")
     def abort(self) -> None:
         self.decision = "abort"
 
