@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from domain.search import Generation, Hit, IndexedChunk, Mode, Query, Scope
 from infra.memory import MemoryVectorStore, StubEmbedder
 from infra.stack.addresses import Addresses
 from infra.weaviate import WeaviateStore
+from infra.weaviate_objects import class_name
 
 MOON = "The Moon is the only natural satellite of the Earth."
 TIDES = "Tides rise and fall because the Moon attracts the oceans."
@@ -415,6 +417,51 @@ async def test_a_wrong_key_is_unavailable(addresses: Addresses, principal: Princ
         await Library(store, principal, embedder).find("moon")
 
     await store.aclose()
+
+
+async def test_an_inactive_tenant_is_unavailable_until_it_is_active_again(
+    weaviate: WeaviateStore, addresses: Addresses, principal: Principal, embedder: StubEmbedder
+) -> None:
+    """Never "nothing found": an operator put it to sleep."""
+    library = Library(weaviate, principal, embedder)
+    await library.add(MOON, document="d")
+    await _set_activity(addresses, library, "INACTIVE")
+
+    with pytest.raises(StoreUnavailable):
+        await library.find("Moon")
+    with pytest.raises(StoreUnavailable):
+        await library.add(TIDES, document="e")
+    await _set_activity(addresses, library, "ACTIVE")
+
+    assert [hit.text for hit in await library.find("Moon")] == [MOON]
+
+
+async def test_a_class_that_was_lost_is_made_again_by_us_and_never_by_the_server(
+    weaviate: WeaviateStore, addresses: Addresses, principal: Principal, embedder: StubEmbedder
+) -> None:
+    lost = Library(weaviate, principal, embedder)
+    lost.generation = Generation(f"lost-{new_id()}", embedder.generation.dimensions)
+    await lost.add(MOON, document="d")
+    async with _server(addresses) as server:
+        (await server.delete(f"/v1/schema/{class_name(lost.generation.name)}")).raise_for_status()
+
+    with pytest.raises(StoreUnavailable):
+        await lost.add(TIDES, document="e")
+    await lost.add(TIDES, document="e")
+
+    assert [hit.text for hit in await lost.find("Tides")] == [TIDES]
+
+
+def _server(addresses: Addresses) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {addresses.weaviate_api_key}"}
+    return httpx.AsyncClient(base_url=addresses.weaviate_url, headers=headers, trust_env=False)
+
+
+async def _set_activity(addresses: Addresses, library: Library, status: str) -> None:
+    path = f"/v1/schema/{class_name(library.generation.name)}/tenants"
+    async with _server(addresses) as server:
+        body = [{"name": library.principal.tenant, "activityStatus": status}]
+        (await server.put(path, json=body)).raise_for_status()
 
 
 async def test_an_error_of_the_server_is_not_quoted(away: Library) -> None:
