@@ -82,7 +82,10 @@ class Client:
             "POST", "/api/v1/documents", files={"file": (name, text)}, key=key or new_id(), seconds=seconds
         )
         assert response.status_code == 202, response.text
-        run = response.json()
+        return self.keep(name, probe, response.json())
+
+    def keep(self, name: str, probe: str, run: dict[str, Any]) -> Upload:
+        """Remember that this was acknowledged."""
         self.uploads.append(Upload(name, probe, run["workflow_id"], run["document_id"]))
         return self.uploads[-1]
 

@@ -60,7 +60,7 @@ async def temporal(stack: Stack) -> Temporal:
 
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest, nemesis: Nemesis) -> Figures:
-    figures = Figures(nemesis.deaths)
+    figures = Figures(nemesis)
     request.config.stash[FIGURES] = figures
     return figures
 

@@ -27,6 +27,7 @@ class Death:
 class Nemesis:
     stack: Stack
     deaths: list[Death] = field(default_factory=list)
+    downs: int = 0  # deaths whose successor was held back
     held: set[str] = field(default_factory=set)  # processes that are to stay down
 
     def kill(self, name: str) -> int:
@@ -45,19 +46,30 @@ class Nemesis:
     @asynccontextmanager
     async def down(self, name: str) -> AsyncIterator[None]:
         """Killed, and not started again before the end of the block."""
-        self.held.add(name)
-        self.kill(name)
-        await self.stack.supervisor.pause(name)
+        await self.all_down([name])
         try:
             yield
         finally:
-            await self.bring_up(name)
+            await self.insist(name)
 
-    async def bring_up(self, name: str) -> None:
-        try:
-            await self.stack.supervisor.resume(name)
-        finally:
-            self.held.discard(name)
+    async def all_down(self, names: Sequence[str]) -> None:
+        """All killed before any is missed, and none started again before `insist`."""
+        self.held.update(names)
+        self.downs += len(names)
+        for name in names:
+            self.kill(name)
+        for name in names:
+            await self.stack.supervisor.pause(name)
+
+    async def insist(self, name: str, seconds: float = 60.0) -> None:
+        """Start it again and again until what it needs is there."""
+        async with asyncio.timeout(seconds):
+            while True:
+                with suppress(DidNotStart):
+                    await self.stack.supervisor.resume(name)
+                    self.held.discard(name)
+                    return
+                await self.stack.supervisor.pause(name)
 
     async def ready(self, *names: str, seconds: float = 60.0) -> None:
         """All of these, or all there are, answer."""
@@ -103,9 +115,7 @@ class Nemesis:
             if self.stack.pid(name) == 0 and time.monotonic() - died > HURRY and name not in self.held:
                 self.held.add(name)
                 await self.stack.supervisor.pause(name)
-                with suppress(DidNotStart):  # what it needs is down as well
-                    await self.bring_up(name)
-                died = time.monotonic() - HURRY / 2
+                await self.insist(name)
             await asyncio.sleep(LOOK)
 
     def _signal(self, name: str, number: signal.Signals) -> int:

@@ -65,6 +65,13 @@ async def heal(world: World) -> None:
     await world.nemesis.ready()
 
 
+async def struck(world: World, seconds: float = 20.0) -> None:
+    """A failpoint has been reached."""
+    async with asyncio.timeout(seconds):
+        while not world.stack.struck():
+            await asyncio.sleep(0.05)
+
+
 async def idle(stored: Stored, seconds: float) -> None:
     """I10: no run goes on for ever."""
     until = time.monotonic() + seconds
