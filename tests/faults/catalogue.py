@@ -37,6 +37,9 @@ CATALOGUE: dict[str, list[tuple[str, str]]] = {
     "A47": [(START, "test_two_replicas_start_at_once_on_empty_stores")],
     "A48": [(START, "test_everything_killed_comes_back_in_any_order")],
     "A50": [(ADMISSION, "test_a_locked_database_is_503_and_steps_try_again")],
-    "A51": [(INGESTION, "test_a_step_whose_reply_is_lost_is_done_once")],
+    "A51": [
+        (INGESTION, "test_a_step_whose_reply_is_lost_is_done_once"),
+        (CHAT, "test_an_answer_whose_acknowledgement_is_lost_is_given_and_paid_once"),
+    ],
     "A53": [(INGESTION, "test_a_document_waits_for_the_blob_store")],
 }

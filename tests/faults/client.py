@@ -61,7 +61,8 @@ class Client:
         kind = response.headers.get("content-type", "")
         code = response.json().get("code", "") if "problem" in kind else ""
         outcome = "ok" if response.status_code < 400 else "unknown" if response.status_code >= 500 else "fail"
-        self.log.end(operation, outcome, status=response.status_code, kind=kind, code=code)
+        again = response.headers.get("retry-after", "")
+        self.log.end(operation, outcome, status=response.status_code, kind=kind, code=code, retry_after=again)
         return response
 
     async def surely(self, method: str, path: str, *, seconds: float = 90.0, **request: Any) -> httpx.Response:

@@ -22,6 +22,7 @@ class Operation:
     status: int = 0
     code: str = ""
     kind: str = ""  # content type
+    retry_after: str = ""
 
 
 @dataclass

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
 from tests.faults.stack import Stack
+
+OF_THE_CODE = {
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
+    WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
+}
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,10 @@ class History:
     events: Sequence[Any]
 
     def failed_tasks(self) -> list[str]:
-        """Messages of workflow tasks that failed; a worker that died or a forced close is none of the code's."""
+        """What workflow tasks failed with; news that overtook a decision, or a lost worker, is no fault of the code."""
         kind = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-        return [
-            event.workflow_task_failed_event_attributes.failure.message
-            for event in self.events
-            if event.event_type == kind
-        ]
+        tasks = [event.workflow_task_failed_event_attributes for event in self.events if event.event_type == kind]
+        return [task.failure.message for task in tasks if task.cause in OF_THE_CODE]
 
     def repeated(self) -> int:
         """Attempts of activities beyond the first."""

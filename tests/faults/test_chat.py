@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.faults.client import Client, joined, login
-from tests.faults.world import World, assert_world, struck
+from tests.faults.world import World, assert_world, idle, struck
 from tests.provider.calls import Call
 from tests.provider.script import Fault
 from tests.provider.words import CONDENSE
@@ -28,10 +28,12 @@ async def test_a_worker_killed_while_it_answers_leaves_one_answer(
     world.stack.provider.manners.pace = PACE
     world.stack.provider.manners.answer = lambda _: WORDS
     world.stack.arm(f"chat.answer.during:{ms}=kill*1")
+    began = time.monotonic()
     question = await client.ask("Say it word by word.")
 
     await client.answered(question)
 
+    world.figures.resumed.append(time.monotonic() - began)
     world.stack.provider.manners.pace = 0
     assert world.stack.struck() == 1, token
     await assert_world(world, client)
@@ -53,6 +55,19 @@ async def test_a_worker_killed_between_the_steps_of_a_turn_pays_once(point: str,
 
     assert world.stack.struck() == 1
     assert len([call for call in world.stack.provider.calls if is_answer(call)]) == 2
+    await assert_world(world, client)
+
+
+async def test_an_answer_whose_acknowledgement_is_lost_is_given_and_paid_once(world: World, client: Client) -> None:
+    """A51: the step and its metering run twice, and find that they have run."""
+    world.stack.arm("chat.answer.after=raise*1", "usage.settle.after=raise*1")
+    question = await client.ask("Once, please.")
+
+    await client.answered(question)
+    await idle(world.stored(client), 30)
+
+    assert world.stack.struck() == 2
+    assert len(world.stack.provider.calls) == 1
     await assert_world(world, client)
 
 

@@ -14,11 +14,11 @@ from domain.names import chunk_id, version_key
 from tests.faults.client import Client
 from tests.faults.figures import Figures
 from tests.faults.nemesis import Nemesis
-from tests.faults.oplog import OpLog
+from tests.faults.oplog import Operation, OpLog
 from tests.faults.stack import Stack
 from tests.faults.stored import Stored
 
-TYPED = {502: False, 503: True, 504: True}
+TYPED = {503, 504}
 FRESH = 30.0  # seconds for new work after all is mended
 
 
@@ -207,13 +207,13 @@ def logs_keep_secrets(stored: Stored, client: Client) -> None:
 
 
 def refusals_are_typed(log: OpLog) -> None:
-    """I7: no 5xx but 503 and 504, and those as problems."""
-    wrong = [
-        one
-        for one in log.operations
-        if one.status >= 500 and not (TYPED.get(one.status) and one.kind.startswith("application/problem+json"))
-    ]
+    """I7: no 5xx but 503 and 504, and those as problems that say when to try again."""
+    wrong = [one for one in log.operations if one.status >= 500 and not _is_typed(one)]
     assert wrong == []
+
+
+def _is_typed(one: Operation) -> bool:
+    return one.status in TYPED and one.kind.startswith("application/problem+json") and one.retry_after.isdecimal()
 
 
 def _open(status: WorkflowExecutionStatus | None) -> bool:
