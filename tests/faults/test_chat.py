@@ -19,7 +19,7 @@ WORDS = " ".join(f"word{number}" for number in range(40))  # two seconds of answ
 
 
 @pytest.mark.parametrize(
-    ("token", "ms"), [("middle", 1000), pytest.param("first", 250, marks=full), pytest.param("last", 2200, marks=full)]
+    ("token", "ms"), [("middle", 1000), pytest.param("first", 250, marks=full), pytest.param("last", 1900, marks=full)]
 )
 async def test_a_worker_killed_while_it_answers_leaves_one_answer(
     token: str, ms: int, world: World, client: Client
