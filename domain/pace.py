@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Lane:
     """What shares one pace: an endpoint and a purpose, nothing of any tenant's.
 
-    The patient leave the last free places to those whom somebody waits for, and queue among themselves.
+    The patient keep to the learned rate and queue among themselves. The others, for whom somebody waits and whose
+    calls are small, are kept out by a pause only; the patient pay for them.
     """
 
     name: str

@@ -56,20 +56,20 @@ class ObjectBlobs:
 
     async def put(self, principal: Principal, path: str, data: bytes) -> None:
         """Raises StorageExhausted."""
-        key = _key(principal, path)
+        key = self._key(principal, path)
         async with _deadline("put", self._folder, len(data)):
             await obstore.put_async(self._store, key, data)
             await _flush(self._folder, key)
 
     async def get(self, principal: Principal, path: str) -> bytes:
-        key = _key(principal, path)
+        key = self._key(principal, path)
         async with _deadline("get"):
             with _absent():
                 found = await obstore.get_async(self._store, key)
             return bytes(await found.bytes_async())
 
     async def exists(self, principal: Principal, path: str) -> bool:
-        key = _key(principal, path)
+        key = self._key(principal, path)
         async with _deadline("head"):
             with suppress(FileNotFoundError):
                 await obstore.head_async(self._store, key)
@@ -79,7 +79,7 @@ class ObjectBlobs:
     @asynccontextmanager
     async def writer(self, principal: Principal, path: str) -> AsyncIterator["ObjectWriter"]:
         """Raises StorageExhausted, at the latest at the end."""
-        writer = ObjectWriter(self._store, _key(principal, path))
+        writer = ObjectWriter(self._store, self._key(principal, path))
         try:
             yield writer
             await writer.finish()
@@ -88,7 +88,7 @@ class ObjectBlobs:
             raise
 
     async def stream(self, principal: Principal, path: str) -> AsyncIterator[bytes]:
-        key = _key(principal, path)
+        key = self._key(principal, path)
         async with _deadline("get"):
             with _absent():
                 found = await obstore.get_async(self._store, key)
@@ -101,7 +101,7 @@ class ObjectBlobs:
             yield bytes(piece)
 
     async def delete(self, principal: Principal, prefix: str) -> None:
-        key = _key(principal, prefix.rstrip("/"))
+        key = self._key(principal, prefix.rstrip("/"))
         if self._folder is None:
             await self._delete_listed(key)
         else:
@@ -143,6 +143,12 @@ class ObjectBlobs:
                 if page is None:
                     return
                 await obstore.delete_async(self._store, [found["path"] for found in page])
+
+    def _key(self, principal: Principal, path: str) -> str:
+        """Raises BlobsUnavailable while the folder is gone: then nothing in it is missing, and nothing may be made."""
+        if self._folder is not None and not self._folder.is_dir():
+            raise BlobsUnavailable
+        return _key(principal, path)
 
 
 class ObjectWriter:

@@ -17,7 +17,7 @@ def lane(endpoint: str, purpose: str, *, patient: bool = False) -> Lane:
 
 
 class LimitedEmbedder:
-    """Embedder. Questions go before passages."""
+    """Embedder. Questions go before passages, as soon as there is no pause."""
 
     def __init__(self, embedder: Embedder, limiter: Limiter, endpoint: str) -> None:
         self._embedder = embedder
@@ -56,7 +56,7 @@ class LimitedAnswerer:
     def __init__(self, answerer: Answerer, limiter: Limiter, endpoint: str) -> None:
         self._answerer = answerer
         self._limiter = limiter
-        self._lane = lane(endpoint, "chat")
+        self._lane = lane(endpoint, "chat", patient=True)
 
     @property
     def billable(self) -> bool:

@@ -8,7 +8,7 @@ local FLOOR = 1              -- slower than this is left to the provider's own R
 local WINDOW = 10            -- over which the pace before the first refusal is measured
 local RECOVERY = 0.05        -- of the refused pace, regained per second of success
 local OVERSHOOT = 2          -- times the refused pace: as far as it may recover before it is forgotten
-local FORGET = 600           -- after a pause; then nothing is limited until the next refusal
+local FORGET = 120           -- after a pause; then nothing is limited until the next refusal
 local SHORTEST, LONGEST_BACKOFF, LONGEST_PAUSE = 1, 60, 3600
 local LONGEST_WAIT = 600     -- handed out; who comes back too early is told again
 local SILENCES = 5           -- failures in a row, over all callers, that mean the provider is down
@@ -76,10 +76,10 @@ local function admitted()
   local burst = math.max(2, state.rate)
   state.tokens = math.min(burst, state.tokens + (now - state.at) * state.rate)
   state.at = now
-  if state.tokens < (queue == "next_urgent" and 1 - burst or 1) then  -- the urgent may run into debt
+  if state.tokens < 1 and queue ~= "next_urgent" then  -- the urgent mind the pause only, at the patient's cost
     return false
   end
-  state.tokens = state.tokens - 1
+  state.tokens = math.max(1 - burst, state.tokens - 1)
   return true
 end
 

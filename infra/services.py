@@ -30,6 +30,7 @@ from domain.ports import (
     VectorStore,
     Windows,
 )
+from infra import failpoints
 from infra.blobs import ObjectBlobs
 from infra.embedder import LocalEmbedder
 from infra.extractive import ExtractiveAnswerer
@@ -47,7 +48,7 @@ from infra.sql.documents import SqlDocuments
 from infra.sql.reconcile import SqlInventory
 from infra.sql.runs import SqlRuns
 from infra.sql.usage import SqlUsage
-from infra.temporal import TemporalEngine, connect
+from infra.temporal import connect
 from infra.weaviate import WeaviateStore
 
 Ping = Callable[[], Awaitable[None]]
@@ -106,7 +107,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
         blobs = ObjectBlobs(settings.blobs)
-        engine = TemporalEngine(client or await connect(settings, lazy=True))
+        engine = failpoints.engine(settings, client or await connect(settings, lazy=True))
         runs, sessions, limiter = SqlRuns(database), RedisSessions(redis), RedisLimiter(redis)
         secret = settings.secret_key.get_secret_value()
         yield Services(

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = Field(1536, ge=1, le=8192)
     cache_dir: Path = Path("~/.cache/moorage")
+    failpoints: str = Field("", description="Faults for tests, see infra/failpoints.py")
 
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Self:
@@ -75,6 +76,12 @@ class Settings(BaseSettings):
         key = self.secret_key.get_secret_value()
         if key == DEV_KEY or len(key) < 32 or len(set(key)) < 8:
             raise ValueError("MOORAGE_SECRET_KEY: production needs a random key of at least 32 characters")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_faults(self) -> Self:
+        if self.failpoints and self.env is not Environment.DEV:
+            raise ValueError("MOORAGE_FAILPOINTS: faults are for tests; leave it empty outside MOORAGE_ENV=dev")
         return self
 
     @property

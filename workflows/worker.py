@@ -22,7 +22,7 @@ from agents import chat, documents
 from agents.chat import chat_graph
 from agents.documents import documents_graph
 from domain import names
-from infra import temporal
+from infra import failpoints, temporal
 from infra.boundary import Boundary
 from infra.services import Services, open_services
 from infra.settings import Settings
@@ -72,7 +72,7 @@ def worker(client: Client, services: Services, queue: str, task_queue: str | Non
         workflows=WORKFLOWS[queue],
         activities=_activities(services, queue),
         plugins=[_graphs(services, queue)],
-        interceptors=[Boundary()],
+        interceptors=[Boundary(), *failpoints.interceptors(services.settings)],
         max_concurrent_activities=STEPS_AT_ONCE[queue],
         graceful_shutdown_timeout=GRACE[queue],
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

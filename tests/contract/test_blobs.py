@@ -206,3 +206,17 @@ async def test_a_folder_that_is_gone_answers_no_ping(folder: Path) -> None:
 
     with pytest.raises(BlobsUnavailable):
         await blobs.ping()
+
+
+async def test_while_the_folder_is_gone_nothing_is_missing_and_nothing_is_made(
+    folder: Path, principal: Principal
+) -> None:
+    blobs = ObjectBlobs(folder.as_uri())
+    folder.rmdir()
+
+    for call in (blobs.get, blobs.exists, blobs.delete):
+        with pytest.raises(BlobsUnavailable):
+            await call(principal, "d/1/original")
+    with pytest.raises(BlobsUnavailable):
+        await blobs.put(principal, "d/1/original", b"words")
+    assert not folder.exists()
