@@ -3,7 +3,9 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis  # noqa: F401  # its plugin imports it after the last test, where that was seen to fail (SystemError)
 import pytest
@@ -17,7 +19,8 @@ from infra.settings import Settings
 from infra.stack.addresses import Addresses
 from infra.stack.stores import stores
 from infra.weaviate import WeaviateStore
-from tests.platform import Platform, User, platform
+from tests.platform import Platform, StartPlatform, User, platform
+from tests.postgres import Postgres
 from tests.provider.server import ScriptedProvider
 
 
@@ -27,6 +30,14 @@ async def addresses(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[A
     cache = Path(Settings.model_fields["cache_dir"].default).expanduser()
     async with stores(tmp_path_factory.mktemp("stores"), cache) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[Postgres]:
+    """Starts when it is first asked for a database."""
+    server = Postgres()
+    yield server
+    await server.aclose()
 
 
 @pytest.fixture
@@ -108,10 +119,38 @@ async def silent_port() -> AsyncIterator[int]:
     await server.wait_closed()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The routes are tested on both databases; for the other suites SQLite is enough."""
+    if "kept_in" in metafunc.fixturenames:
+        routes = metafunc.definition.path.is_relative_to(Path(__file__).with_name("api"))
+        databases = ["sqlite", "postgres"] if routes else ["sqlite"]
+        metafunc.parametrize("kept_in", databases, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-async def quiet(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses) -> AsyncIterator[Platform]:
+def kept_in(request: pytest.FixtureRequest) -> str:
+    """Which database the platforms have."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def start_platform(
+    tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, postgres: Postgres, kept_in: str
+) -> StartPlatform:
+    @asynccontextmanager
+    async def start(name: str, **settings: Any) -> AsyncIterator[Platform]:
+        if kept_in == "postgres":
+            settings["database_url"] = await postgres.empty()
+        async with platform(tmp_path_factory.mktemp(name), addresses, **settings) as running:
+            yield running
+
+    return start
+
+
+@pytest.fixture(scope="session")
+async def quiet(start_platform: StartPlatform) -> AsyncIterator[Platform]:
     """Without a language model: answers are quotes."""
-    async with platform(tmp_path_factory.mktemp("quiet"), addresses) as running:
+    async with start_platform("quiet") as running:
         yield running
 
 
@@ -122,19 +161,14 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
 
 
 @pytest.fixture(scope="session")
-async def talking(
-    tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, provider: ScriptedProvider
-) -> AsyncIterator[Platform]:
+async def talking(start_platform: StartPlatform, provider: ScriptedProvider) -> AsyncIterator[Platform]:
     """With a language model behind the OpenAI protocol."""
-    home = tmp_path_factory.mktemp("talking")
-    async with platform(home, addresses, openai_base_url=provider.base_url, openai_api_key="test-key") as running:
+    async with start_platform("talking", openai_base_url=provider.base_url, openai_api_key="test-key") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-async def buying(
-    tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, provider: ScriptedProvider
-) -> AsyncIterator[Platform]:
+async def buying(start_platform: StartPlatform, provider: ScriptedProvider) -> AsyncIterator[Platform]:
     """With embeddings and answers bought from a provider."""
     bought = {
         "openai_base_url": provider.base_url,
@@ -142,7 +176,7 @@ async def buying(
         "embedder": "openai",
         "embedding_dimensions": 384,
     }
-    async with platform(tmp_path_factory.mktemp("buying"), addresses, **bought) as running:
+    async with start_platform("buying", **bought) as running:
         yield running
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from temporalio.client import Client
@@ -73,6 +73,12 @@ class Platform:
         headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         http = api_client(self.services, headers)
         return User(http, account["tenant_id"], account["user_id"])
+
+
+class StartPlatform(Protocol):
+    """Starts a platform on the database that the suite is run on; other keywords are settings."""
+
+    def __call__(self, name: str, *, work: bool = True, **settings: Any) -> AbstractAsyncContextManager[Platform]: ...
 
 
 def api_client(services: Services, headers: dict[str, str] | None = None) -> httpx.AsyncClient:

@@ -26,13 +26,15 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
-from domain.errors import Conflict, DatabaseUnavailable, Internal, MoorageError, StorageExhausted
+from domain.errors import Conflict, DatabaseUnavailable, Internal, InvalidRequest, MoorageError, StorageExhausted
 
 DEADLINE = 2.5  # seconds for a whole transaction, so that a caller has its 503 within 3
 BUSY_MS = 200  # SQLite waits for another process in its thread, where no deadline reaches it: in short pieces
 SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 10
 
+UNREADABLE = "22021"  # Postgres: a NUL character, which SQLite keeps
+MALFORMED = "22"  # Postgres: values that do not fit their column
 UNIQUE = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "23505"}
 FULL = {"SQLITE_FULL", "53100"}
 OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
@@ -123,13 +125,31 @@ async def _begin(connection: AsyncConnection) -> AsyncTransaction:
 
 def translated(error: SQLAlchemyError) -> MoorageError:
     code = _code(error)
+    _forget_values(error)
     if code in UNIQUE:
         return Collision(f"A row with the same unique value was there first ({code}).")
     if code in FULL:
         return StorageExhausted(f"The database has no space left ({code}).")
-    if isinstance(error, OURS) or not isinstance(error, DBAPIError) or code == "SQLITE_ERROR":
+    if code == UNREADABLE:
+        return InvalidRequest("The text contains a NUL character, which cannot be stored; leave it out.")
+    if isinstance(error, OURS) or not isinstance(error, DBAPIError) or _is_ours(code):
         return Internal(f"The database refused a statement of ours ({code}).")
     return DatabaseUnavailable(f"The database does not answer ({code}); try again.")
+
+
+def _is_ours(code: str) -> bool:
+    """asyncpg's data errors come as plain DBAPIErrors, which would be tried again for ever."""
+    return code == "SQLITE_ERROR" or code.startswith(MALFORMED)
+
+
+def _forget_values(error: SQLAlchemyError) -> None:
+    """Postgres and its driver quote rows and arguments in exceptions that stay reachable as our error's context."""
+    link: BaseException | None = error
+    while link is not None:
+        link.args = (type(link).__name__,)
+        if isinstance(getattr(link, "detail", None), str):  # asyncpg's; SQLAlchemy has a list of that name
+            vars(link)["detail"] = None
+        link = link.__cause__ or link.__context__
 
 
 def _code(error: SQLAlchemyError) -> str:

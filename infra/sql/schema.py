@@ -28,6 +28,7 @@ async def upgrade(url: str) -> None:
     try:
         async with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
+                await connection.execute(text(f"SET LOCAL lock_timeout = {PATIENCE_MS}"))
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             await connection.run_sync(_upgrade)
     except SQLAlchemyError as error:

@@ -5,19 +5,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from infra.stack.addresses import Addresses
-from tests.platform import Platform, User, platform
+from tests.platform import Platform, StartPlatform, User
 from tests.provider.script import Fault
 from tests.provider.server import ScriptedProvider
 
 
 @pytest.fixture(scope="module")
-async def buying(
-    tmp_path_factory: pytest.TempPathFactory, addresses: Addresses, provider: ScriptedProvider
-) -> AsyncIterator[Platform]:
+async def buying(start_platform: StartPlatform, provider: ScriptedProvider) -> AsyncIterator[Platform]:
     """Embeddings come from the provider."""
     settings = {"embedder": "openai", "embedding_dimensions": 384, "openai_base_url": provider.base_url}
-    async with platform(tmp_path_factory.mktemp("buying"), addresses, **settings) as running:
+    async with start_platform("buying", **settings) as running:
         yield running
 
 

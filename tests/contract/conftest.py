@@ -1,4 +1,4 @@
-"""A database as the migrations make it, and the records over it. Another server is another parameter here."""
+"""A database as the migrations make it, on SQLite and on Postgres, and the records over it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,11 +9,26 @@ from domain.accounts import Account, Principal
 from infra.sql.database import Database
 from infra.sql.schema import upgrade
 from tests.contract.records import Records
+from tests.postgres import Postgres
 
 
-@pytest.fixture(params=["sqlite+aiosqlite"])
-async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    url = f"{request.param}:///{tmp_path / 'moorage.db'}"
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every test of a database runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def empty_url(engine: str, tmp_path: Path, postgres: Postgres) -> str:
+    """A database without tables."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'moorage.db'}" if engine == "sqlite" else await postgres.empty()
+
+
+@pytest.fixture
+async def database_url(engine: str, tmp_path: Path, postgres: Postgres) -> str:
+    if engine == "postgres":
+        return await postgres.migrated()
+    url = f"sqlite+aiosqlite:///{tmp_path / 'moorage.db'}"
     await upgrade(url)
     return url
 

@@ -20,6 +20,8 @@ from infra.sql.documents import SqlDocuments
 from infra.sql.runs import SqlRuns
 from infra.sql.usage import SqlUsage
 
+NOW = datetime(2026, 1, 31, 23, 59, 58, 123456, tzinfo=UTC)
+
 GENERATION = Generation("stub-8-v1", 8)
 OTHER_GENERATION = Generation("stub-16-v1", 16)
 
@@ -139,6 +141,11 @@ def a_call(command: Command, **fields: Any) -> ProviderCall:
         at=datetime.now(UTC),
     )
     return replace(call, **fields)
+
+
+def a_tenant(**fields: object) -> dict[str, object]:
+    """A row."""
+    return {"id": new_id(), "token_limit": 1, "created_at": NOW, **fields}
 
 
 def a_colleague(account: Account) -> Principal:

@@ -1,5 +1,7 @@
 """Contract of DocumentRecords: what is live, what is staged, and who may see it."""
 
+import asyncio
+
 import pytest
 
 from domain.accounts import Account, Principal
@@ -65,6 +67,15 @@ async def test_publishing_twice_changes_nothing(records: Records, me: Principal)
     assert not await records.publish(me, command, chunks=99)
 
     assert (await records.documents.document(me, place(command)[0])).chunks == 12
+
+
+async def test_of_publishes_at_once_one_wins(records: Records, me: Principal) -> None:
+    command = await records.upload(me)
+
+    won = await asyncio.gather(*(records.publish(me, command, chunks=chunks) for chunks in range(10)))
+
+    assert won.count(True) == 1
+    assert (await records.documents.document(me, place(command)[0])).chunks == won.index(True)
 
 
 async def test_a_cancelled_version_cannot_be_published(records: Records, me: Principal) -> None:
