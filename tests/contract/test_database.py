@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, event, insert, select, text, update
+from sqlalchemy import Connection, event, insert, inspect, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -19,7 +21,7 @@ from domain.errors import DatabaseUnavailable, Internal
 from domain.names import new_id
 from infra.sql import database as sql
 from infra.sql.database import Collision, Database, add_missing
-from infra.sql.schema import upgrade
+from infra.sql.schema import MIGRATIONS, upgrade
 from infra.sql.tables import metadata, tenants
 from tests.contract.records import Records
 
@@ -66,6 +68,26 @@ async def test_upgrading_again_changes_nothing(database_url: str, records: Recor
     await upgrade(database_url)
 
     assert await records.accounts.account(account.principal) == account
+
+
+async def test_the_newest_migration_goes_back_and_forth(database_url: str, database: Database) -> None:
+    def tables(connection: Connection) -> set[str]:
+        return set(inspect(connection).get_table_names())
+
+    def back(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+
+    async with database.write() as connection:
+        await connection.run_sync(back)
+        older = await connection.run_sync(tables)
+    await upgrade(database_url)
+
+    async with database.read() as connection:
+        newer = await connection.run_sync(tables)
+    assert newer - older == {"api_keys", "invites", "audit"}
 
 
 async def test_processes_that_start_together_on_an_empty_database_all_succeed(tmp_path: Path) -> None:
