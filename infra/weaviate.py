@@ -136,6 +136,7 @@ class WeaviateStore:
         found = 0
         for name in await self._names():
             async with self._deadline("count", WRITE_SECONDS, name, principal.tenant):
+                self._tenants.discard((name, principal.tenant))  # another process may have erased it
                 collection = await self._existing(name, principal.tenant)
                 counted = None if collection is None else await collection.aggregate.over_all(total_count=True)
                 found += (counted.total_count or 0) if counted else 0
