@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from api import errors
 from api.edge import BodyLimit, Edge
-from api.routes import accounts, chat, documents, health, runs, search, usage
+from api.routes import accounts, chat, documents, health, keys, runs, search, usage, users
 from infra.services import Services
 from infra.version import VERSION
 
@@ -19,7 +19,7 @@ def create_app(services: Services) -> FastAPI:
         openapi_url="/openapi.json" if docs else None,
     )
     app.state.services = services
-    for module in (accounts, chat, documents, search, runs, usage, health):
+    for module in (accounts, keys, users, chat, documents, search, runs, usage, health):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(BodyLimit, unlimited=frozenset({documents.PATH}))

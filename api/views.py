@@ -2,14 +2,20 @@
 
 from dataclasses import asdict
 
+from api.schemas.accounts import Account
 from api.schemas.chat import ChatLinks, ChatResponse, Message, Source, TokenUsage
 from api.schemas.documents import Document, Pending, SearchResult
 from api.schemas.runs import Progress, Run, RunError, RunLinks
-from domain import documents, search
+from domain import accounts, documents, search
 from domain.chat import Speaker, Turn
 from domain.errors import Temporary, by_code
 from domain.runs import FINAL, Command, Kind, LiveRun, State
 from infra.settings import Settings
+
+
+def account(row: accounts.Account) -> Account:
+    fields = asdict(row)
+    return Account(user_id=fields.pop("account_id"), **fields)
 
 
 def run_path(workflow_id: str) -> str:

@@ -4,7 +4,8 @@ MoorageError
 ├── Permanent                 trying again changes nothing
 │   ├── Refused               the caller must change the request
 │   │   ├── MalformedRequest TypeMismatch
-│   │   ├── Unauthenticated (InvalidCredentials TokenExpired)  Forbidden (AccountDisabled RegistrationClosed)
+│   │   ├── Unauthenticated (InvalidCredentials TokenExpired)
+│   │   ├── Forbidden (AccountDisabled RegistrationClosed InvalidInvite)
 │   │   ├── NotFound
 │   │   ├── Conflict (UsernameTaken IdempotencyKeyReused DuplicateDocument RunFinished NoModel)
 │   │   ├── FileTooLarge BodyTooLarge UnsupportedType
@@ -92,6 +93,13 @@ class AccountDisabled(Forbidden):
 class RegistrationClosed(Forbidden):
     title = "Registration is closed"
     detail = "Ask the operator for an account (MOORAGE_REGISTRATION)."
+
+
+class InvalidInvite(Forbidden):
+    """One answer for unknown, used and expired ones, so that nothing can be learned by trying."""
+
+    title = "The invite is not valid"
+    detail = "It may have been used or have expired; ask an owner of the tenant for a new one."
 
 
 class NotFound(Refused):

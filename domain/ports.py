@@ -38,6 +38,9 @@ class AccountRecords(Protocol):
     async def register(self, newcomer: Newcomer) -> Account:
         """A new tenant with its first account and the collection `default`. Raises UsernameTaken."""
 
+    async def join(self, newcomer: Newcomer, invite: str) -> Account:
+        """An account in the tenant of the invite, which is used up by it. Raises InvalidInvite, UsernameTaken."""
+
     async def credentials(self, username: str) -> Credentials | None:
         """For login only: the one look-up that happens before there is a principal."""
 
@@ -282,6 +285,12 @@ class Blobs(Protocol):
     def folders(self, principal: Principal) -> AsyncIterator[BlobFolder]:
         """The folders of versions, in no order; what lies elsewhere is not listed."""
 
+    async def total(self, principal: Principal) -> int:
+        """How many blobs the tenant has."""
+
+    async def erase(self, principal: Principal) -> None:
+        """All of them."""
+
     async def ping(self) -> None: ...
 
 
@@ -311,6 +320,12 @@ class VectorStore(Protocol):
         self, principal: Principal, generation: Generation, after: str | None, limit: int
     ) -> list[StoredChunk]:
         """The chunks whose ids follow `after`, in the order of ids; empty at the end."""
+
+    async def total(self, principal: Principal) -> int:
+        """Chunks of the tenant over all generations, those included that the database does not name."""
+
+    async def erase(self, principal: Principal) -> None:
+        """The tenant, out of every generation."""
 
     async def ping(self) -> None: ...
 
@@ -460,6 +475,9 @@ class Engine(Protocol):
 
     async def abort(self, principal: Principal, workflow_id: str) -> None:
         """Tell a parked run to give up. Raises NotFound as `cancel`."""
+
+    async def terminate(self, principal: Principal, workflow_id: str) -> None:
+        """End a run on the spot, whatever it leaves: only where the tenant goes. Raises NotFound as `cancel`."""
 
     async def replay(self, principal: Principal, launch: Launch, closed_run: str) -> Replayed:
         """Run a closed run again, under the same workflow id, from the step that failed; once per `closed_run`.

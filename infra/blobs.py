@@ -30,6 +30,7 @@ PART = 5 * 1024 * 1024  # bytes that a writer holds back; S3 takes no less
 RESERVE = 1_000_000  # bytes; a disk with no more room than this beyond what was to be written counts as full
 SEGMENT = r"[\w:=+-][\w.:=+-]*"  # neither `..` nor `#`, which marks a file that is not complete
 KEY = re.compile(f"{SEGMENT}(/{SEGMENT})+", re.ASCII)
+TENANT = re.compile("[0-9a-f]{32}")
 VERSION = re.compile("[^/]+/([0-9a-f]{32})/([0-9]{1,9})/")  # the folder of a version, by our ids only
 LOCAL: dict[str, dict[str, Any]] = {"file": {"mkdir": True}, "memory": {}}
 REMOTE: dict[str, Any] = {
@@ -122,6 +123,22 @@ class ObjectBlobs:
         if folder is not None:
             yield folder
 
+    async def total(self, principal: Principal) -> int:
+        count = 0
+        async for _ in self._listed(_root(principal)):
+            count += 1
+        return count
+
+    async def erase(self, principal: Principal) -> None:
+        """A document at a time, so that no size of a tenant meets a deadline."""
+        root = _root(principal)
+        if self._folder is None:
+            await self._delete_listed(root)
+            return
+        for place in [*await asyncio.to_thread(_children, self._folder / root), self._folder / root]:
+            async with _deadline("delete"):
+                await asyncio.to_thread(_remove, place)
+
     async def _listed(self, prefix: str) -> AsyncIterator[tuple[str, datetime]]:
         pages = aiter(obstore.list(self._store, prefix, chunk_size=LISTED))
         while True:
@@ -202,6 +219,13 @@ def _key(principal: Principal, path: str) -> str:
     return key
 
 
+def _root(principal: Principal) -> str:
+    """The tenant's folder; nothing but one of our ids may stand for everything in it."""
+    if not TENANT.fullmatch(principal.tenant):
+        raise Internal("A tenant's id is not allowed.")
+    return principal.tenant
+
+
 def _version_key(path: str) -> str:
     """Empty for what lies in no version's folder."""
     found = VERSION.match(path)
@@ -232,6 +256,10 @@ def _fsync(file: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _remove(place: Path) -> None:

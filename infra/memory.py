@@ -58,6 +58,13 @@ class MemoryVectorStore:
         page = sorted(chunk_id for chunk_id in kept if chunk_id > (after or ""))[:limit]
         return [StoredChunk(chunk_id, _version(kept[chunk_id]), self._written[chunk_id]) for chunk_id in page]
 
+    async def total(self, principal: Principal) -> int:
+        return sum(len(kept) for (_, tenant), kept in self._chunks.items() if tenant == principal.tenant)
+
+    async def erase(self, principal: Principal) -> None:
+        for key in [key for key in self._chunks if key[1] == principal.tenant]:
+            del self._chunks[key]
+
     async def search(self, principal: Principal, query: Query) -> list[Hit]:
         """Raises DimensionMismatch when the tenant's vectors have another length than the query's."""
         kept = self._chunks.get((query.scope.generation, principal.tenant), {})

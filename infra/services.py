@@ -7,6 +7,8 @@ from datetime import timedelta
 
 from temporalio.client import Client
 
+from domain.access import Invites, Keys, Users
+from domain.operator import Audit, Erasable, Tenants
 from domain.ports import (
     AccountRecords,
     Admissions,
@@ -38,16 +40,22 @@ from infra.limited import LimitedAnswerer, LimitedEmbedder
 from infra.limiter import RedisLimiter
 from infra.parsing.parser import ChildParser
 from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+from infra.redis_tenant import RedisTenant
 from infra.security import Argon2Passwords, JwtTokens
 from infra.settings import Settings
 from infra.sql.accounts import SqlAccounts
 from infra.sql.admission import SqlAdmissions
+from infra.sql.audit import SqlAudit
 from infra.sql.chat import SqlTurns
 from infra.sql.database import Database
 from infra.sql.documents import SqlDocuments
+from infra.sql.invites import SqlInvites
+from infra.sql.keys import SqlKeys
 from infra.sql.reconcile import SqlInventory
 from infra.sql.runs import SqlRuns
+from infra.sql.tenants import SqlTenants
 from infra.sql.usage import SqlUsage
+from infra.sql.users import SqlUsers
 from infra.temporal import connect
 from infra.weaviate import WeaviateStore
 
@@ -60,10 +68,15 @@ class Services:
 
     settings: Settings
     accounts: AccountRecords
+    keys: Keys
+    invites: Invites
+    users: Users
     admissions: Admissions
     runs: RunRecords
     registry: Registry
     inventory: Inventory
+    tenants: Tenants
+    audit: Audit
     documents: DocumentRecords
     turns: TurnRecords
     usage: UsageRecords
@@ -79,6 +92,7 @@ class Services:
     passwords: Passwords
     tokens: Tokens
     engine: Engine
+    erasable: Mapping[str, Erasable] = field(default_factory=dict)  # in the order in which a tenant is deleted
     pings: Mapping[str, Ping] = field(default_factory=dict)
 
 
@@ -113,10 +127,15 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         yield Services(
             settings=settings,
             accounts=SqlAccounts(database),
+            keys=SqlKeys(database),
+            invites=SqlInvites(database),
+            users=SqlUsers(database),
             admissions=SqlAdmissions(database),
             runs=runs,
             registry=runs,
             inventory=SqlInventory(database),
+            tenants=SqlTenants(database),
+            audit=SqlAudit(database),
             documents=SqlDocuments(database),
             turns=SqlTurns(database),
             usage=SqlUsage(database),
@@ -132,6 +151,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             passwords=passwords,
             tokens=JwtTokens(secret, timedelta(seconds=settings.access_token_seconds)),
             engine=engine,
+            erasable={"index": store, "blobs": blobs, "redis": RedisTenant(redis)},
             pings={
                 "database": database.ping,
                 "redis": sessions.ping,

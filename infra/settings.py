@@ -2,13 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEV_KEY = "moorage-development-key-never-use-in-production"
 MEGABYTE = 1_000_000
+
+Registration: TypeAlias = Literal["open", "invite", "closed"]
 
 
 class Environment(StrEnum):
@@ -19,6 +21,11 @@ class Environment(StrEnum):
 def _plain(name: str) -> AliasChoices:
     """A setting that the rest of the world knows by another name; ours wins."""
     return AliasChoices(f"MOORAGE_{name}", name)
+
+
+def _registration(chosen: dict[str, Any]) -> Registration:
+    """Open where somebody tries it out; elsewhere nobody gets in unless they were asked."""
+    return "open" if chosen.get("env") is Environment.DEV else "invite"
 
 
 class Settings(BaseSettings):
@@ -42,7 +49,7 @@ class Settings(BaseSettings):
     docs: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    registration: Literal["open", "invite", "closed"] = "open"
+    registration: Registration = Field(default_factory=_registration)
     token_limit: int = Field(100_000, ge=0, description="Monthly tokens of a new tenant")
     access_token_seconds: int = Field(900, ge=60, le=900)
     refresh_token_days: int = Field(14, ge=1, le=30)

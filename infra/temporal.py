@@ -123,6 +123,11 @@ class TemporalEngine:
     async def abort(self, principal: Principal, workflow_id: str) -> None:
         await self._signal(principal, workflow_id, "abort")
 
+    async def terminate(self, principal: Principal, workflow_id: str) -> None:
+        _own(principal, workflow_id)
+        async with _deadline():
+            await self._client.get_workflow_handle(workflow_id).terminate("the tenant is being deleted")
+
     async def replay(self, principal: Principal, launch: Launch, closed_run: str) -> Replayed:
         _own(principal, launch.workflow_id)
         if closed_run:

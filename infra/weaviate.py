@@ -22,7 +22,17 @@ from domain.analysis import terms
 from domain.errors import DimensionMismatch, StoreUnavailable
 from domain.reconcile import StoredChunk
 from domain.search import Generation, Hit, IndexedChunk, Mode, Query
-from infra.weaviate_objects import RETURNED, class_name, of_version, schema, to_hit, to_object, to_stored, within
+from infra.weaviate_objects import (
+    RETURNED,
+    class_name,
+    is_ours,
+    of_version,
+    schema,
+    to_hit,
+    to_object,
+    to_stored,
+    within,
+)
 
 SEARCH_SECONDS = 2.5
 WRITE_SECONDS = 10.0  # one batch of an insert, 10,000 objects of a delete, one change of the schema
@@ -121,6 +131,29 @@ class WeaviateStore:
         async with self._deadline("walk", WRITE_SECONDS, name, principal.tenant):
             collection = await self._existing(name, principal.tenant)
             return [] if collection is None else await _walk(collection, after or FIRST, limit)
+
+    async def total(self, principal: Principal) -> int:
+        found = 0
+        for name in await self._names():
+            async with self._deadline("count", WRITE_SECONDS, name, principal.tenant):
+                self._tenants.discard((name, principal.tenant))  # another process may have erased it
+                collection = await self._existing(name, principal.tenant)
+                counted = None if collection is None else await collection.aggregate.over_all(total_count=True)
+                found += (counted.total_count or 0) if counted else 0
+        return found
+
+    async def erase(self, principal: Principal) -> None:
+        for name in await self._names():
+            async with self._deadline("erase", WRITE_SECONDS, name, principal.tenant):
+                self._tenants.discard((name, principal.tenant))
+                collection = (await self._connected()).collections.use(name)
+                if await collection.tenants.exists(principal.tenant):
+                    await collection.tenants.remove([principal.tenant])
+
+    async def _names(self) -> list[str]:
+        """Every class of ours; those of forgotten generations too, which is why the server is asked."""
+        async with self._deadline("list", WRITE_SECONDS):
+            return [name for name in await (await self._connected()).collections.list_all() if is_ours(name)]
 
     @asynccontextmanager
     async def _deadline(self, call: str, seconds: float, name: str = "", tenant: str = "") -> AsyncIterator[None]:

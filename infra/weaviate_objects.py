@@ -28,10 +28,17 @@ class Schema(TypedDict):
     vector_config: Any
 
 
+PREFIX = "Chunks_"
+
+
+def is_ours(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
 def class_name(generation: str) -> str:
     """A legal class name that two generations never share: what is readable of the name, and a digest of all."""
     readable = re.sub("[^0-9A-Za-z]+", "_", generation)[:80]
-    return f"Chunks_{readable}_{hashlib.sha256(generation.encode()).hexdigest()[:8]}"
+    return f"{PREFIX}{readable}_{hashlib.sha256(generation.encode()).hexdigest()[:8]}"
 
 
 def schema() -> Schema:

@@ -1,13 +1,12 @@
 """Register, log in, who am I."""
 
-from dataclasses import asdict
 from datetime import timedelta
 
 from fastapi import APIRouter
 
+from api import views
 from api.deps import Caller, Platform
 from api.schemas.accounts import Account, Login, Registration, TokenPair
-from domain import accounts
 from domain.accounts import Newcomer
 from domain.errors import AccountDisabled, InvalidCredentials, RegistrationClosed
 
@@ -16,8 +15,9 @@ router = APIRouter(prefix="/api/v1/auth", tags=["accounts"])
 
 @router.post("/register", status_code=201)
 async def register(body: Registration, platform: Platform) -> Account:
-    """A new tenant, and its owner."""
-    if platform.settings.registration != "open":
+    """A new tenant and its owner; with an invite, an account in the tenant that gave it."""
+    mode = platform.settings.registration
+    if mode == "closed" or (mode == "invite" and body.invite is None):
         raise RegistrationClosed
     newcomer = Newcomer(
         username=body.username,
@@ -25,7 +25,9 @@ async def register(body: Registration, platform: Platform) -> Account:
         password_hash=await platform.passwords.hash(body.password),
         token_limit=platform.settings.token_limit,
     )
-    return _view(await platform.accounts.register(newcomer))
+    if body.invite is None:
+        return views.account(await platform.accounts.register(newcomer))
+    return views.account(await platform.accounts.join(newcomer, body.invite))
 
 
 @router.post("/login")
@@ -45,9 +47,4 @@ async def login(body: Login, platform: Platform) -> TokenPair:
 
 @router.get("/me")
 async def me(principal: Caller, platform: Platform) -> Account:
-    return _view(await platform.accounts.account(principal))
-
-
-def _view(account: accounts.Account) -> Account:
-    fields = asdict(account)
-    return Account(user_id=fields.pop("account_id"), **fields)
+    return views.account(await platform.accounts.account(principal))

@@ -1,37 +1,59 @@
 """Tenants and accounts."""
 
 import unicodedata
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Account, Credentials, Newcomer, Principal, Role
+from domain.audit import Event, Note
 from domain.errors import NotFound, UsernameTaken
 from domain.names import DEFAULT_COLLECTION, new_id
+from infra.sql.audit import write_down
+from infra.sql.budgets import allotted, hold_tenant
 from infra.sql.database import Collision, Database, utc_now
+from infra.sql.invites import redeem
 from infra.sql.ownership import add, pick
 from infra.sql.tables import accounts, collections, tenants
 
 
 class SqlAccounts:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
+        self._clock = clock
 
     async def register(self, newcomer: Newcomer) -> Account:
         """A new tenant with its first account and the collection `default`. Raises UsernameTaken."""
-        account = Account(
-            account_id=new_id(),
-            tenant_id=new_id(),
-            username=newcomer.username,
-            email=newcomer.email,
-            role=Role.OWNER,
-            token_limit=newcomer.token_limit,
-            is_active=True,
-            token_epoch=0,
-            created_at=utc_now(),
-        )
+        account = first_owner(newcomer)
         try:
-            await self._insert(account, newcomer.password_hash)
+            async with self._database.write() as connection:
+                await found_tenant(connection, account, newcomer.password_hash)
+                event = Event.ACCOUNT_REGISTERED
+                await write_down(connection, Note(event, account.tenant_id, account.account_id, account.account_id))
+        except Collision:
+            raise UsernameTaken from None
+        return account
+
+    async def join(self, newcomer: Newcomer, invite: str) -> Account:
+        """An account in the tenant of the invite, which is used up by it. Raises InvalidInvite, UsernameTaken.
+
+        Its limit is what the owners have not given to others yet, at most the newcomer's.
+        """
+        account_id = new_id()
+        try:
+            async with self._database.write() as connection:
+                used = await redeem(connection, invite, account_id, self._clock())
+                tenant = Principal(used.tenant_id, account_id)
+                left = await hold_tenant(connection, tenant) - await allotted(connection, tenant)
+                limit = max(0, min(newcomer.token_limit, left))
+                account = _newcomer(newcomer, account_id, used.tenant_id, Role(used.role), limit)
+                await _insert(connection, account, newcomer.password_hash)
+                facts = {"invite": used.id, "role": account.role, "token_limit": limit}
+                note = Note(Event.ACCOUNT_JOINED, account.tenant_id, account_id, account_id, facts)
+                await write_down(connection, note)
         except Collision:
             raise UsernameTaken from None
         return account
@@ -41,7 +63,7 @@ class SqlAccounts:
         query = select(accounts).where(accounts.c.username_folded == folded(username))
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
-        return None if row is None else Credentials(_account(row), row.password_hash)
+        return None if row is None else Credentials(account_of(row), row.password_hash)
 
     async def account(self, principal: Principal) -> Account:
         query = pick(principal, accounts).where(accounts.c.id == principal.account)
@@ -49,28 +71,51 @@ class SqlAccounts:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise NotFound
-        return _account(row)
+        return account_of(row)
 
-    async def _insert(self, account: Account, password_hash: str) -> None:
-        now, owner = account.created_at, account.principal
-        tenant = {"id": account.tenant_id, "token_limit": account.token_limit, "created_at": now}
-        person = {
-            "id": account.account_id,
-            "username": account.username,
-            "username_folded": folded(account.username),
-            "email": account.email,
-            "password_hash": password_hash,
-            "role": account.role,
-            "token_limit": account.token_limit,
-            "is_active": account.is_active,
-            "token_epoch": account.token_epoch,
-            "created_at": now,
-        }
-        default = {"id": new_id(), "name": DEFAULT_COLLECTION, "description": "", "generation": ""}
-        async with self._database.write() as connection:
-            await connection.execute(insert(tenants).values(**tenant))
-            await connection.execute(add(owner, accounts, **person))
-            await connection.execute(add(owner, collections, **default, created_at=now, updated_at=now))
+
+async def found_tenant(connection: AsyncConnection, owner: Account, password_hash: str) -> None:
+    """The rows of a new tenant: itself, its owner, the collection `default`."""
+    now = owner.created_at
+    tenant = {"id": owner.tenant_id, "token_limit": owner.token_limit, "created_at": now}
+    default = {"id": new_id(), "name": DEFAULT_COLLECTION, "description": "", "generation": ""}
+    await connection.execute(insert(tenants).values(**tenant))
+    await _insert(connection, owner, password_hash)
+    await connection.execute(add(owner.principal, collections, **default, created_at=now, updated_at=now))
+
+
+def first_owner(newcomer: Newcomer) -> Account:
+    return _newcomer(newcomer, new_id(), new_id(), Role.OWNER, newcomer.token_limit)
+
+
+async def _insert(connection: AsyncConnection, account: Account, password_hash: str) -> None:
+    person = {
+        "id": account.account_id,
+        "username": account.username,
+        "username_folded": folded(account.username),
+        "email": account.email,
+        "password_hash": password_hash,
+        "role": account.role,
+        "token_limit": account.token_limit,
+        "is_active": account.is_active,
+        "token_epoch": account.token_epoch,
+        "created_at": account.created_at,
+    }
+    await connection.execute(add(account.principal, accounts, **person))
+
+
+def _newcomer(newcomer: Newcomer, account_id: str, tenant_id: str, role: Role, token_limit: int) -> Account:
+    return Account(
+        account_id=account_id,
+        tenant_id=tenant_id,
+        username=newcomer.username,
+        email=newcomer.email,
+        role=role,
+        token_limit=token_limit,
+        is_active=True,
+        token_epoch=0,
+        created_at=utc_now(),
+    )
 
 
 def folded(username: str) -> str:
@@ -78,7 +123,7 @@ def folded(username: str) -> str:
     return unicodedata.normalize("NFKC", username).casefold()
 
 
-def _account(row: Row[Any]) -> Account:
+def account_of(row: Row[Any]) -> Account:
     return Account(
         account_id=row.id,
         tenant_id=row.tenant_id,

@@ -1,20 +1,43 @@
-"""A month's tokens: promised by one conditional update, counted and released when a run is settled."""
+"""A month's tokens: promised within the account's limit and the tenant's budget, counted and released at settlement.
 
-from sqlalchemy import select
+Whoever needs more than one of these rows locks them in this order: invites, tenants, accounts, budgets. The tenant's
+row is the turnstile of its budget; the lock leaves alone who merely refers to it (`FOR NO KEY UPDATE`).
+"""
+
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
+from domain.errors import NotFound
 from infra.sql.database import add_missing
-from infra.sql.ownership import change, own, owner
-from infra.sql.tables import accounts, budgets
+from infra.sql.ownership import change, own, owner, pick
+from infra.sql.tables import accounts, budgets, tenants
 
 
 async def reserve(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> bool:
-    """Promise tokens of this month; False when used, reserved and these together exceed the account's limit."""
-    if await _reserve(connection, principal, month, tokens):
+    """Promise tokens of this month. False when used, reserved and these together exceed the account's limit, or
+    those of all accounts the tenant's budget."""
+    budget = await hold_tenant(connection, principal)
+    if await _reserve(connection, principal, month, tokens, budget):
         return True
     await _open(connection, principal, month)
-    return await _reserve(connection, principal, month, tokens)
+    return await _reserve(connection, principal, month, tokens, budget)
+
+
+async def hold_tenant(connection: AsyncConnection, principal: Principal) -> int:
+    """The tenant's budget, which nobody else promises or divides until this transaction ends. Raises NotFound."""
+    query = pick(principal, tenants, tenants.c.token_limit).with_for_update(key_share=True)
+    budget: int | None = (await connection.execute(query)).scalar_one_or_none()
+    if budget is None:
+        raise NotFound
+    return budget
+
+
+async def allotted(connection: AsyncConnection, principal: Principal, *, without: str = "") -> int:
+    """The limits of the tenant's accounts together, disabled ones included; the tenant is held."""
+    total = func.coalesce(func.sum(accounts.c.token_limit), 0)
+    query = pick(principal, accounts, total).where(accounts.c.id != without)
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def spend(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> None:
@@ -29,14 +52,22 @@ async def release(connection: AsyncConnection, principal: Principal, month: str,
     await connection.execute(update.values(reserved=budgets.c.reserved - tokens))
 
 
-async def _reserve(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> bool:
+async def _reserve(connection: AsyncConnection, principal: Principal, month: str, tokens: int, budget: int) -> bool:
     limit = (
         select(accounts.c.token_limit)
         .where(own(principal, accounts), accounts.c.id == principal.account)
         .scalar_subquery()
     )
+    all_of_us = budgets.alias()
+    together = (
+        select(func.sum(all_of_us.c.used + all_of_us.c.reserved))
+        .where(all_of_us.c.tenant_id == principal.tenant, all_of_us.c.month == month)
+        .scalar_subquery()
+    )
     update = change(principal, budgets).where(
-        budgets.c.month == month, budgets.c.used + budgets.c.reserved + tokens <= limit
+        budgets.c.month == month,
+        budgets.c.used + budgets.c.reserved + tokens <= limit,
+        together + tokens <= budget,
     )
     return (await connection.execute(update.values(reserved=budgets.c.reserved + tokens))).rowcount == 1
 

@@ -6,13 +6,15 @@ from sqlalchemy import ColumnElement, Delete, Insert, Select, Table, Update, and
 
 from domain.accounts import Principal
 from domain.runs import Kind
-from infra.sql.tables import budgets, commands, conversations, provider_calls, turns
+from infra.sql.tables import api_keys, budgets, commands, conversations, provider_calls, tenants, turns
 
-PRIVATE = (conversations, turns, provider_calls, budgets)  # a colleague's are absent
+PRIVATE = (conversations, turns, provider_calls, budgets, api_keys)  # a colleague's are absent
 
 
 def own(principal: Principal, table: Table) -> ColumnElement[bool]:
     """What of this table the principal may see: the tenant's rows, of some tables the account's only."""
+    if table is tenants:
+        return tenants.c.id == principal.tenant
     tenant = table.c.tenant_id == principal.tenant
     account = table.c.account_id == principal.account if "account_id" in table.c else None
     if table in PRIVATE and account is not None:

@@ -241,6 +241,48 @@ turns = Table(
     Column("flags", JSON, nullable=False),
 )
 
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _tenant(),
+    _account(),
+    Column("name", NAME, nullable=False),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    _moment("created_at"),
+    _moment("expires_at", nullable=True),
+    _moment("last_used_at", nullable=True),
+    Index(None, "account_id", "created_at", "id"),
+)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _tenant(),
+    _account(),  # who invited
+    Column("role", WORD, nullable=False),
+    Column("secret_hash", String(64), nullable=False, unique=True),
+    _moment("created_at"),
+    _moment("expires_at"),
+    Column("used_by", ID),
+    Index(None, "tenant_id", "expires_at"),
+)
+
+audit = Table(
+    "audit",  # names what it is about without referring to it: notes outlive tenants
+    metadata,
+    Column("id", ID, primary_key=True),
+    _moment("at"),
+    Column("tenant_id", ID, nullable=False),
+    Column("account_id", ID),  # who did it; none for the operator
+    Column("event", WORD, nullable=False),
+    Column("subject", NAME, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Index(None, "tenant_id", "at"),
+    Index(None, "at"),
+)
+
 provider_calls = Table(
     "provider_calls",
     metadata,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.accounts import Account, Newcomer, Principal
+from domain.accounts import Account, Newcomer, Principal, Role
 from domain.chat import Answer, Ask, Finish, Turn
 from domain.documents import MediaType, OnDuplicate, Upload
 from domain.names import new_id
@@ -14,11 +14,16 @@ from domain.search import Generation, Hit, Passage, Source
 from domain.usage import Delivery, ProviderCall, Purpose
 from infra.sql.accounts import SqlAccounts
 from infra.sql.admission import SqlAdmissions
+from infra.sql.audit import SqlAudit
 from infra.sql.chat import SqlTurns
-from infra.sql.database import Database
+from infra.sql.database import Database, utc_now
 from infra.sql.documents import SqlDocuments
+from infra.sql.invites import SqlInvites
+from infra.sql.keys import SqlKeys
 from infra.sql.runs import SqlRuns
+from infra.sql.tenants import SqlTenants
 from infra.sql.usage import SqlUsage
+from infra.sql.users import SqlUsers
 
 NOW = datetime(2026, 1, 31, 23, 59, 58, 123456, tzinfo=UTC)
 
@@ -68,22 +73,36 @@ class Records:
     documents: SqlDocuments
     turns: SqlTurns
     usage: SqlUsage
+    keys: SqlKeys
+    invites: SqlInvites
+    users: SqlUsers
+    tenants: SqlTenants
+    audit: SqlAudit
 
     @classmethod
     def over(cls, database: Database, clock: Callable[[], datetime] | None = None) -> "Records":
         return cls(
             database=database,
-            accounts=SqlAccounts(database),
-            admissions=SqlAdmissions(database, clock) if clock else SqlAdmissions(database),
+            accounts=SqlAccounts(database, clock or utc_now),
+            admissions=SqlAdmissions(database, clock or utc_now),
             runs=SqlRuns(database),
             documents=SqlDocuments(database),
             turns=SqlTurns(database),
             usage=SqlUsage(database),
+            keys=SqlKeys(database, clock or utc_now),
+            invites=SqlInvites(database, clock or utc_now),
+            users=SqlUsers(database),
+            tenants=SqlTenants(database, clock or utc_now),
+            audit=SqlAudit(database),
         )
 
     async def newcomer(self, token_limit: int = 100_000) -> Account:
-        name = new_id()
-        return await self.accounts.register(Newcomer(name, f"{name}@example.org", "hash", token_limit))
+        return await self.accounts.register(a_newcomer(token_limit))
+
+    async def colleague(self, owner: Principal, role: Role = Role.MEMBER, token_limit: int = 100_000) -> Account:
+        """Another account of the owner's tenant, by invite."""
+        invite, _ = await self.invites.create(owner, role)
+        return await self.accounts.join(a_newcomer(token_limit), invite)
 
     async def ask(self, principal: Principal, key: str | None = None, digest: str = "d", **fields: Any) -> Command:
         return await self.admissions.admit_turn(principal, replace(ASK, **fields), key, digest)
@@ -109,6 +128,11 @@ class Records:
     async def answer(self, principal: Principal, command: Command, *calls: ProviderCall, **fields: Any) -> Turn:
         turn = await self.turn(principal, command)
         return await self.turns.commit_answer(principal, turn, replace(ANSWER, **fields), calls)
+
+
+def a_newcomer(token_limit: int = 100_000) -> Newcomer:
+    name = new_id()
+    return Newcomer(name, f"{name}@example.org", "hash", token_limit)
 
 
 def a_file(**fields: Any) -> Upload:

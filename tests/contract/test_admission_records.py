@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from domain.accounts import Account, Principal
 from domain.documents import OnDuplicate
@@ -21,6 +22,7 @@ from domain.names import chat_run, ingest_run, new_id
 from domain.runs import Command, Kind, Outcome, State
 from domain.usage import month_of, reservation
 from infra.sql.database import Database
+from infra.sql.tables import accounts
 from tests.contract.records import ASK, GENERATION, OTHER_GENERATION, Records, a_colleague, a_file
 
 COST = reservation(question=ASK.question_tokens, window=0, k=ASK.k, use_rag=True, max_tokens=ASK.max_tokens)
@@ -422,3 +424,23 @@ async def test_a_refused_upload_leaves_no_collection(records: Records, me: Princ
         await records.upload(me, document_id="a" * 32, collection="new")
 
     assert [found.name for found in await records.documents.collections(me)] == ["default"]
+
+
+async def test_reservations_of_two_accounts_at_once_never_exceed_the_tenants_budget(records: Records) -> None:
+    owner = await records.newcomer(token_limit=10 * COST)
+    member = await records.colleague(owner.principal)
+    await give_both_the_whole_budget(records, owner.tenant_id, 10 * COST)
+
+    asked = [records.ask(who.principal, billable=True, max_tokens=1000) for who in [owner, member] * 25]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert len([found for found in results if isinstance(found, Command)]) == 10
+    assert len([found for found in results if isinstance(found, QuotaExhausted)]) == 40
+    months = [await records.usage.month(who.principal, month_of(datetime.now(UTC))) for who in (owner, member)]
+    assert sum(month.reserved for month in months) == 10 * COST
+
+
+async def give_both_the_whole_budget(records: Records, tenant: str, tokens: int) -> None:
+    """What no verb of ours would do; so that only the tenant's budget can refuse."""
+    async with records.database.write() as connection:
+        await connection.execute(update(accounts).where(accounts.c.tenant_id == tenant).values(token_limit=tokens))

@@ -220,3 +220,34 @@ async def test_while_the_folder_is_gone_nothing_is_missing_and_nothing_is_made(
     with pytest.raises(BlobsUnavailable):
         await blobs.put(principal, "d/1/original", b"words")
     assert not folder.exists()
+
+
+async def test_an_erased_tenant_has_no_blobs_and_the_others_keep_theirs(
+    blobs: Blobs, principal: Principal, stranger: Principal
+) -> None:
+    for who in (principal, stranger):
+        for path in ("d/1/original", "d/1/vectors/g/00000.npy", "e/2/text"):
+            await blobs.put(who, path, b"bytes")
+    before = await blobs.total(principal), await blobs.total(stranger)
+
+    await blobs.erase(principal)
+    await blobs.erase(principal)
+
+    assert before == (3, 3)
+    assert (await blobs.total(principal), await blobs.total(stranger)) == (0, 3)
+
+
+async def test_erasing_leaves_no_folder_and_takes_what_a_killed_writer_left(folder: Path, principal: Principal) -> None:
+    blobs = ObjectBlobs(folder.as_uri())
+    await blobs.put(principal, "d/1/original", b"bytes")
+    (folder / principal.tenant / "d" / "1" / "text#1").write_bytes(b"half")
+
+    await blobs.erase(principal)
+
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("tenant", ["", ".", "..", "a/b"])
+async def test_nothing_but_an_id_of_ours_names_a_tenant_to_erase(blobs: Blobs, tenant: str) -> None:
+    with pytest.raises(Internal):
+        await blobs.erase(Principal(tenant, ""))

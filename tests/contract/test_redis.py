@@ -13,6 +13,7 @@ from domain.chat import Line, Speaker
 from domain.errors import RedisUnavailable
 from domain.names import new_id
 from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+from infra.redis_tenant import RedisTenant
 from infra.stack.addresses import Addresses
 
 LINES = [Line(Speaker.USER, "서울의 인구는?"), Line(Speaker.ASSISTANT, 'About "9.4" million.\n')]
@@ -354,3 +355,23 @@ async def test_a_session_that_cannot_be_remembered_is_told_within_a_second(silen
     async with asyncio.timeout(1.5):
         with pytest.raises(RedisUnavailable):
             await RedisSessions(silent).remember(principal, "hash", timedelta(days=14))
+
+
+async def test_an_erased_tenant_has_no_keys_and_the_others_keep_theirs(
+    redis: Redis, principal: Principal, stranger: Principal
+) -> None:
+    tenant = RedisTenant(redis)
+    for who in (principal, stranger):
+        await redis.mset({f"{who.tenant}:window:{number}": "x" for number in range(2500)})
+    before = await tenant.total(principal), await tenant.total(stranger)
+
+    await tenant.erase(principal)
+
+    assert before == (2500, 2500)
+    assert (await tenant.total(principal), await tenant.total(stranger)) == (0, 2500)
+
+
+async def test_a_tenant_is_not_said_to_be_erased_without_redis(away: Redis, principal: Principal) -> None:
+    for call in (RedisTenant(away).total, RedisTenant(away).erase):
+        with pytest.raises(RedisUnavailable):
+            await call(principal)

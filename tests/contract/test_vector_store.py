@@ -521,3 +521,32 @@ async def test_the_twin_in_memory_starts_empty(principal: Principal, embedder: S
     await Library(MemoryVectorStore(), principal, embedder).add(MOON)
 
     assert await Library(MemoryVectorStore(), principal, embedder).find("moon") == []
+
+
+async def test_an_erased_tenant_has_no_chunks_in_any_generation_and_the_others_keep_theirs(
+    store: VectorStore, principal: Principal, stranger: Principal
+) -> None:
+    embedders = StubEmbedder(), StubEmbedder(dimensions=8)
+    libraries = [Library(store, who, embedder) for who in (principal, stranger) for embedder in embedders]
+    for library in libraries:
+        await store.prepare(library.generation)
+        await library.add(MOON, TIDES)
+    before = await store.total(principal), await store.total(stranger)
+
+    await store.erase(principal)
+    await store.erase(principal)
+
+    assert before == (4, 4)
+    assert (await store.total(principal), await store.total(stranger)) == (0, 4)
+    assert await libraries[0].find("moon") == []
+
+
+async def test_an_erased_tenant_can_be_written_again(store: VectorStore, principal: Principal) -> None:
+    library = Library(store, principal, StubEmbedder())
+    await store.prepare(library.generation)
+    await library.add(MOON)
+
+    await store.erase(principal)
+    await library.add(TIDES)
+
+    assert await store.total(principal) == 1
