@@ -1,10 +1,12 @@
 """What a route may ask for. The signature is the policy: a route with a Caller needs a valid token."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from domain.accounts import Principal
+from api.authenticate import authenticate, logged_in
+from domain.accounts import Login, Principal
 from domain.errors import InvalidRequest, Unauthenticated
 from infra.services import Services
 
@@ -16,7 +18,7 @@ def services(request: Request) -> Services:
     return found
 
 
-def caller(request: Request) -> Principal:
+def bearer(request: Request) -> str:
     """Identity comes from the bearer token and nowhere else."""
     credentials = request.headers.getlist("authorization")
     if len(credentials) != 1:
@@ -24,7 +26,26 @@ def caller(request: Request) -> Principal:
     scheme, _, token = credentials[0].partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
-    return services(request).tokens.verify(token.strip())
+    return token.strip()
+
+
+async def caller(request: Request) -> Principal:
+    return await authenticate(services(request), bearer(request))
+
+
+async def login(request: Request) -> Login:
+    """For routes that end log-ins: only an access token belongs to one."""
+    return await logged_in(services(request), bearer(request))
+
+
+async def hashers(request: Request) -> AsyncIterator[None]:
+    """A place in the queue for the password hashers, before anything else is asked on the caller's behalf."""
+    with services(request).passwords.place():
+        yield
+
+
+def address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def idempotency_key(idempotency_key: Annotated[str | None, Header(max_length=255)] = None) -> str | None:
@@ -46,6 +67,9 @@ def preferred_wait(prefer: Annotated[str | None, Header(max_length=255)] = None)
 
 Platform = Annotated[Services, Depends(services)]
 Caller = Annotated[Principal, Depends(caller)]
+CurrentLogin = Annotated[Login, Depends(login)]
+Hashers = Annotated[None, Depends(hashers)]
+Address = Annotated[str, Depends(address)]
 Key = Annotated[str | None, Depends(idempotency_key)]
 Wait = Annotated[int | None, Depends(preferred_wait)]
 Limit = Annotated[int, Query(ge=1, le=100)]
