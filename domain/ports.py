@@ -467,11 +467,12 @@ class Sessions(Protocol):
 class Throttle(Protocol):
     """Failed log-ins per username and address, and per address. Without Redis each process counts for itself."""
 
-    async def enter(self, username: str, address: str) -> None:
-        """Before a password is hashed. Counts as a failure until it is forgiven. Raises LoginThrottled."""
+    def attempt(self, username: str, address: str) -> AbstractAsyncContextManager[None]:
+        """Around the check of a password. Raises LoginThrottled before it begins.
 
-    async def forgive(self, username: str, address: str) -> None:
-        """The password was right."""
+        Leaving with InvalidCredentials is a failure, leaving without an error forgives those before. Attempts at the
+        same name from the same address take turns, so that those under way are not taken for failures.
+        """
 
 
 class Passwords(Protocol):

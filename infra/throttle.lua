@@ -1,4 +1,5 @@
--- Failed log-ins: a counter for a username at an address, and one for the address, that lapse together with their window.
+-- Failed log-ins: a counter for a username at an address, and one for the address, that lapse with their window.
+-- An attempt counts as a failure while it is under way.
 --
 -- KEYS: both counters. ARGV: verb, the limit of each, seconds of the window.
 -- Returns the seconds to wait, 0 when another attempt may be made.
@@ -22,12 +23,24 @@ local function enter()
   return "0"
 end
 
+local function lower(key)
+  if tonumber(redis.call("GET", key) or 0) > 0 then
+    redis.call("DECR", key)
+  end
+end
+
+-- The password was right.
 local function forgive()
   redis.call("DEL", KEYS[1])
-  if tonumber(redis.call("GET", KEYS[2]) or 0) > 0 then
-    redis.call("DECR", KEYS[2])
-  end
+  lower(KEYS[2])
   return "0"
 end
 
-return ({enter = enter, forgive = forgive})[verb]()
+-- Nobody knows whether it was: something else failed.
+local function withdraw()
+  lower(KEYS[1])
+  lower(KEYS[2])
+  return "0"
+end
+
+return ({enter = enter, forgive = forgive, withdraw = withdraw})[verb]()

@@ -8,21 +8,25 @@ import asyncio
 import hashlib
 import time
 import unicodedata
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.resources import files
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from weakref import WeakValueDictionary
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from domain.errors import LoginThrottled
+from domain.errors import InvalidCredentials, LoginThrottled
 
 WINDOW = 900.0  # seconds, from the first failure
 PER_ACCOUNT = 5  # failures of one username from one address, so that its owner still gets in from elsewhere
 PER_ADDRESS = 100  # failures of one address, whatever the username: an office shares one
 SECONDS = 0.5  # our deadline for Redis
+REST = 2.0  # seconds that a silent Redis is not asked again
 MOST = 10_000  # buckets that a process keeps without Redis
 
 log = structlog.get_logger()
@@ -35,22 +39,24 @@ class _Local:
     limits: tuple[int, int]
     buckets: dict[str, tuple[int, float]] = field(default_factory=dict)  # failures, and when (monotonic) they lapse
 
-    def enter(self, keys: list[str]) -> float:
+    def ask(self, verb: str, keys: list[str]) -> float:
         now = time.monotonic()
-        found = [self._bucket(key, now) for key in keys]
-        waits = [until - now for (count, until), limit in zip(found, self.limits, strict=True) if count >= limit]
-        if not waits:
-            for key, (count, until) in zip(keys, found, strict=True):
-                self.buckets[key] = count + 1, until
-        while len(self.buckets) > MOST:
-            self.buckets.pop(next(iter(self.buckets)))
-        return max(waits, default=0.0)
+        account, address = (self._bucket(key, now) for key in keys)
+        if verb == "enter":
+            buckets = zip((account, address), self.limits, strict=True)
+            if wait := max((until - now for (count, until), limit in buckets if count >= limit), default=0.0):
+                return wait
+        change = 1 if verb == "enter" else -1
+        self._keep(keys[0], 0 if verb == "forgive" else account[0] + change, account[1])
+        self._keep(keys[1], address[0] + change, address[1])
+        return 0.0
 
-    def forgive(self, keys: list[str]) -> None:
-        account, address = keys
-        self.buckets.pop(account, None)
-        count, until = self._bucket(address, time.monotonic())
-        self.buckets[address] = max(0, count - 1), until
+    def _keep(self, key: str, count: int, until: float) -> None:
+        self.buckets.pop(key, None)
+        if count > 0:
+            self.buckets[key] = count, until
+        while len(self.buckets) > MOST:
+            del self.buckets[next(iter(self.buckets))]
 
     def _bucket(self, key: str, now: float) -> tuple[int, float]:
         count, until = self.buckets.get(key, (0, 0.0))
@@ -64,28 +70,37 @@ class RedisThrottle:
         self._script = redis.register_script(files("infra").joinpath("throttle.lua").read_text(encoding="utf-8"))
         self._limits = (PER_ACCOUNT, per_address)
         self._local = _Local(self._limits)
+        self._rests_until = 0.0
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def enter(self, username: str, address: str) -> None:
+    @asynccontextmanager
+    async def attempt(self, username: str, address: str) -> AsyncIterator[None]:
         keys = _keys(username, address)
-        wait = await self._ask("enter", keys)
-        if wait is None:
-            wait = self._local.enter(keys)
-        if wait:
-            raise LoginThrottled(retry_after=timedelta(seconds=wait))
+        async with self._turns.setdefault(keys[0], asyncio.Lock()):
+            if wait := await self._ask("enter", keys):
+                raise LoginThrottled(retry_after=timedelta(seconds=wait))
+            outcome = "withdraw"
+            try:
+                yield
+                outcome = "forgive"
+            except InvalidCredentials:
+                outcome = ""
+                raise
+            finally:
+                if outcome:
+                    await self._ask(outcome, keys)
 
-    async def forgive(self, username: str, address: str) -> None:
-        keys = _keys(username, address)
-        if await self._ask("forgive", keys) is None:
-            self._local.forgive(keys)
-
-    async def _ask(self, verb: str, keys: list[str]) -> float | None:
-        """Seconds to wait; None when Redis does not answer."""
+    async def _ask(self, verb: str, keys: list[str]) -> float:
+        """Seconds to wait."""
+        if time.monotonic() < self._rests_until:
+            return self._local.ask(verb, keys)
         try:
             async with asyncio.timeout(SECONDS):
                 return float(await self._script(keys=keys, args=[verb, *self._limits, WINDOW]))
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            self._rests_until = time.monotonic() + REST
             log.warning("throttle_without_redis", error=type(error).__name__)
-            return None
+            return self._local.ask(verb, keys)
 
 
 def _keys(username: str, address: str) -> list[str]:

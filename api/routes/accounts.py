@@ -108,14 +108,13 @@ async def me(principal: Caller, platform: Platform) -> Account:
 
 async def _verified(platform: Services, username: str, password: str, address: str) -> Credentials:
     """Raises InvalidCredentials, LoginThrottled."""
-    await platform.throttle.enter(username, address)
-    found = await platform.accounts.credentials(username)
-    right = await platform.passwords.verify(found.password_hash if found else None, password)
-    if not right or found is None or not found.account.is_active:
-        log.info("auth_password_refused", account=found.account.account_id if found else None)
-        raise InvalidCredentials
-    await platform.throttle.forgive(username, address)
-    return found
+    async with platform.throttle.attempt(username, address):
+        found = await platform.accounts.credentials(username)
+        right = await platform.passwords.verify(found.password_hash if found else None, password)
+        if not right or found is None or not found.account.is_active:
+            log.info("auth_password_refused", account=found.account.account_id if found else None)
+            raise InvalidCredentials
+        return found
 
 
 def _require_strong(platform: Services, password: str, *, field: str, names: Sequence[str]) -> None:
