@@ -1,11 +1,13 @@
 """What a route may ask for. The signature is the policy: a route with a Caller needs a valid token."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from domain.accounts import Principal, Role
-from domain.errors import AccountDisabled, Forbidden, InvalidRequest, Unauthenticated
+from api.authenticate import authenticate, logged_in
+from domain.accounts import Login, Principal, Role
+from domain.errors import Forbidden, InvalidRequest, Unauthenticated
 from infra import opaque
 from infra.services import Services
 
@@ -17,32 +19,8 @@ def services(request: Request) -> Services:
     return found
 
 
-async def caller(request: Request) -> Principal:
-    """Identity comes from the bearer token and nowhere else; its prefix says of which kind it is."""
-    token = _bearer(request)
-    if token.startswith(opaque.KEY):
-        return await services(request).keys.verify(token)
-    return services(request).tokens.verify(token)
-
-
-def signed_in(request: Request, principal: Annotated[Principal, Depends(caller)]) -> Principal:
-    """By a login: an API key that leaked must not give access to anybody else, nor make another key."""
-    if _bearer(request).startswith(opaque.KEY):
-        raise Forbidden("This needs an access token; an API key is not enough. Log in.")
-    return principal
-
-
-async def owner(request: Request, principal: Annotated[Principal, Depends(signed_in)]) -> Principal:
-    """As the account's row says now, whatever the token says."""
-    account = await services(request).accounts.account(principal)
-    if not account.is_active:
-        raise AccountDisabled
-    if account.role is not Role.OWNER:
-        raise Forbidden("This needs an owner of your tenant.")
-    return principal
-
-
-def _bearer(request: Request) -> str:
+def bearer(request: Request) -> str:
+    """Identity comes from the bearer token and nowhere else."""
     credentials = request.headers.getlist("authorization")
     if len(credentials) != 1:
         raise Unauthenticated
@@ -50,6 +28,39 @@ def _bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated
     return token.strip()
+
+
+async def caller(request: Request) -> Principal:
+    return await authenticate(services(request), bearer(request))
+
+
+def signed_in(request: Request, principal: Annotated[Principal, Depends(caller)]) -> Principal:
+    """By a login: an API key that leaked must not give access to anybody else, nor make another key."""
+    if bearer(request).startswith(opaque.KEY):
+        raise Forbidden("This needs an access token; an API key is not enough. Log in.")
+    return principal
+
+
+def owner(principal: Annotated[Principal, Depends(signed_in)]) -> Principal:
+    """By the role the account has now: `authenticate` takes it from the row."""
+    if principal.role is not Role.OWNER:
+        raise Forbidden("This needs an owner of your tenant.")
+    return principal
+
+
+async def login(request: Request) -> Login:
+    """For routes that end log-ins: only an access token belongs to one."""
+    return await logged_in(services(request), bearer(request))
+
+
+async def hashers(request: Request) -> AsyncIterator[None]:
+    """A place in the queue for the password hashers, before anything else is asked on the caller's behalf."""
+    with services(request).passwords.place():
+        yield
+
+
+def address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def idempotency_key(idempotency_key: Annotated[str | None, Header(max_length=255)] = None) -> str | None:
@@ -73,6 +84,9 @@ Platform = Annotated[Services, Depends(services)]
 Caller = Annotated[Principal, Depends(caller)]
 SignedIn = Annotated[Principal, Depends(signed_in)]
 Owner = Annotated[Principal, Depends(owner)]
+CurrentLogin = Annotated[Login, Depends(login)]
+Hashers = Annotated[None, Depends(hashers)]
+Address = Annotated[str, Depends(address)]
 Key = Annotated[str | None, Depends(idempotency_key)]
 Wait = Annotated[int | None, Depends(preferred_wait)]
 Limit = Annotated[int, Query(ge=1, le=100)]

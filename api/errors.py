@@ -22,6 +22,7 @@ STATUS: dict[type[MoorageError], int] = {
     errors.UnsupportedType: 415,
     errors.InvalidRequest: 422,
     errors.QuotaExhausted: 429,
+    errors.LoginThrottled: 429,
     errors.BadDocument: 422,
     errors.ProviderRefused: 422,
     errors.ContextTooLong: 422,

@@ -4,13 +4,13 @@ MoorageError
 ├── Permanent                 trying again changes nothing
 │   ├── Refused               the caller must change the request
 │   │   ├── MalformedRequest TypeMismatch
-│   │   ├── Unauthenticated (InvalidCredentials TokenExpired)
+│   │   ├── Unauthenticated (InvalidCredentials TokenExpired TokenRevoked)
 │   │   ├── Forbidden (AccountDisabled RegistrationClosed InvalidInvite)
 │   │   ├── NotFound
 │   │   ├── Conflict (UsernameTaken IdempotencyKeyReused DuplicateDocument RunFinished NoModel)
 │   │   ├── FileTooLarge BodyTooLarge UnsupportedType
 │   │   ├── InvalidRequest (UnknownModel EmptyFile)
-│   │   └── QuotaExhausted
+│   │   └── QuotaExhausted LoginThrottled
 │   ├── BadDocument           the bytes themselves: CorruptFile PasswordProtected NoText TooManyPages ResourceLimit
 │   ├── ProviderAuth ProviderRefused ProviderMalformed ContextTooLong
 │   ├── DimensionMismatch StorageExhausted Terminated
@@ -77,7 +77,12 @@ class InvalidCredentials(Unauthenticated):
 
 class TokenExpired(Unauthenticated):
     code, title = "token_expired", "The access token has expired"
-    detail = "Log in again."
+    detail = "Refresh it, or log in again."
+
+
+class TokenRevoked(Unauthenticated):
+    code, title = "token_revoked", "The token is no longer valid"
+    detail = "This log-in has ended; log in again."
 
 
 class Forbidden(Refused):
@@ -172,6 +177,11 @@ class QuotaExhausted(Refused):
     detail = (
         "Wait for next month or for running turns to end, ask with a smaller max_tokens, or ask for a larger budget."
     )
+
+
+class LoginThrottled(Refused):
+    code, title = "login_throttled", "Too many attempts to log in"
+    detail = "Wait for as long as `Retry-After` says, then try again."
 
 
 class BadDocument(Permanent):

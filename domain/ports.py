@@ -5,11 +5,11 @@ absent. Adapters raise domain.errors and nothing else.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from domain.accounts import Account, Credentials, Newcomer, Principal
+from domain.accounts import Account, Credentials, Login, LoginState, Newcomer, Principal, Refreshed
 from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Turn, Utterance
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
 from domain.errors import ProviderRateLimited, ProviderUnavailable
@@ -46,6 +46,21 @@ class AccountRecords(Protocol):
 
     async def account(self, principal: Principal) -> Account:
         """Raises NotFound."""
+
+    async def login_state(self, principal: Principal, family: str) -> LoginState:
+        """The account and what is noted of this log-in, in one statement. Raises NotFound."""
+
+    async def end(self, login: Login) -> None:
+        """Every token of this log-in is void; the account's others are not. Once more changes nothing."""
+
+    async def end_all(self, principal: Principal) -> None:
+        """Every token of the account is void."""
+
+    async def change_password(self, login: Login, old_hash: str, new_hash: str) -> None:
+        """Every token of the account but those of this log-in is void. Raises Conflict when `old_hash` is not it."""
+
+    async def rehash(self, principal: Principal, old_hash: str, new_hash: str) -> None:
+        """The same password, hashed with newer parameters; nothing if it was changed meanwhile."""
 
 
 class Admissions(Protocol):
@@ -432,30 +447,73 @@ class Waiter(Protocol):
         """True as soon as a closing event is there that it has not told of, False after that many seconds."""
 
 
-class Sessions(Protocol):
-    """Refresh tokens, by hash."""
+class LoginStates(Protocol):
+    """What every request asks: the state of its log-in, at most half a second old."""
 
-    async def remember(self, principal: Principal, token_hash: str, lifetime: timedelta) -> None: ...
+    async def login_state(self, principal: Principal, family: str) -> LoginState:
+        """Raises NotFound."""
+
+    def forget(self, principal: Principal) -> None:
+        """The account has changed: this process need not wait half a second to know."""
+
+
+class Sessions(Protocol):
+    """Refresh tokens: one family per log-in, of which the newest token alone is good."""
+
+    async def begin(self, login: Login) -> str:
+        """The family's first token. Raises RedisUnavailable."""
+
+    def whose(self, token: str) -> tuple[Principal, str]:
+        """Account and family as the token claims, unproven. Raises Unauthenticated."""
+
+    async def refresh(self, token: str) -> Refreshed:
+        """Its successor; the token dies. Shown once more, it ends its family: REUSED.
+
+        Except that within 10 s, and as long as the successor was not used, the answer is the same successor again:
+        it may have been lost on its way, or asked for by several at once. Raises RedisUnavailable.
+        """
+
+    async def end(self, login: Login) -> None:
+        """Raises RedisUnavailable."""
 
     async def ping(self) -> None: ...
 
 
+class Throttle(Protocol):
+    """Failed log-ins per username and address, and per address. Without Redis each process counts for itself."""
+
+    def attempt(self, username: str, address: str) -> AbstractAsyncContextManager[None]:
+        """Around the check of a password. Raises LoginThrottled before it begins.
+
+        Leaving with InvalidCredentials is a failure, leaving without an error forgives those before. Attempts at the
+        same name from the same address take turns, so that those under way are not taken for failures.
+        """
+
+
 class Passwords(Protocol):
+    @property
+    def common(self) -> Set[str]:
+        """The most common passwords, in lower case."""
+
+    def place(self) -> AbstractContextManager[None]:
+        """A place in the queue for the hashers, held while any of the below is called. Raises LoginThrottled when
+        the queue is full."""
+
     async def hash(self, password: str) -> str: ...
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """None takes as long as a real one and is False."""
 
+    def outdated(self, password_hash: str) -> bool:
+        """It was made with other parameters than today's."""
+
 
 class Tokens(Protocol):
-    def issue(self, account: Account) -> tuple[str, int]:
+    def issue(self, login: Login) -> tuple[str, int]:
         """(access token, seconds it lives)."""
 
-    def verify(self, token: str) -> Principal:
-        """Raises Unauthenticated or TokenExpired."""
-
-    def refresh_token(self) -> tuple[str, str]:
-        """(token to hand out once, hash to keep)."""
+    def verify(self, token: str) -> Login:
+        """Who it was issued to. Raises Unauthenticated or TokenExpired."""
 
 
 class Engine(Protocol):

@@ -1,4 +1,4 @@
-"""Hot state in Redis: conversation windows, runs' event streams, refresh tokens. Every key starts with the tenant."""
+"""Hot state in Redis: conversation windows, runs' event streams. Every key starts with the tenant."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ def pool(url: str) -> Redis:
 
 
 @asynccontextmanager
-async def _deadline(failure: str, **facts: str) -> AsyncIterator[None]:
+async def deadline(failure: str, **facts: str) -> AsyncIterator[None]:
     """Raises RedisUnavailable after noting the failure, without the vendor's message: it can quote a command."""
     try:
         async with asyncio.timeout(SECONDS):
@@ -65,7 +65,7 @@ class RedisWindows:
     async def get(self, principal: Principal, conversation_id: str, before: int) -> list[Line] | None:
         kept = None
         with suppress(RedisUnavailable):
-            async with _deadline("window_not_read"):
+            async with deadline("window_not_read"):
                 kept = await self._redis.get(_window(principal, conversation_id))
         return None if kept is None else _lines(kept, before)
 
@@ -73,12 +73,12 @@ class RedisWindows:
         rows = [{"speaker": line.speaker, "text": line.text} for line in lines]
         kept = json.dumps({"before": before, "lines": rows}, ensure_ascii=False)
         with suppress(RedisUnavailable):
-            async with _deadline("window_not_kept"):
+            async with deadline("window_not_kept"):
                 await self._redis.set(_window(principal, conversation_id), kept, ex=WINDOW_LIFETIME)
 
     async def drop(self, principal: Principal, conversation_id: str) -> None:
         """Raises RedisUnavailable: whoever asks for words to be deleted must know that they are."""
-        async with _deadline("window_not_dropped"):
+        async with deadline("window_not_dropped"):
             await self._redis.delete(_window(principal, conversation_id))
 
 
@@ -96,7 +96,7 @@ class RedisEvents:
     async def publish(self, principal: Principal, workflow_id: str, event: str) -> None:
         key = _events(principal, workflow_id)
         with suppress(RedisUnavailable):
-            async with _deadline("event_not_published", workflow=workflow_id):
+            async with deadline("event_not_published", workflow=workflow_id):
                 commands = self._redis.pipeline(transaction=False)
                 commands.xadd(key, {"type": event})
                 commands.expire(key, EVENTS_LIFETIME)
@@ -108,21 +108,8 @@ class RedisEvents:
     async def drop(self, principal: Principal, workflow_ids: Sequence[str]) -> None:
         """Raises RedisUnavailable."""
         if workflow_ids:
-            async with _deadline("events_not_dropped"):
+            async with deadline("events_not_dropped"):
                 await self._redis.delete(*(_events(principal, workflow_id) for workflow_id in workflow_ids))
-
-
-class RedisSessions:
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def remember(self, principal: Principal, token_hash: str, lifetime: timedelta) -> None:
-        async with _deadline("session_not_kept"):
-            await self._redis.set(f"{principal.tenant}:refresh:{token_hash}", principal.account, ex=lifetime)
-
-    async def ping(self) -> None:
-        async with _deadline("redis_silent"):
-            await self._redis.ping()
 
 
 def _window(principal: Principal, conversation_id: str) -> str:

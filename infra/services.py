@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from redis.asyncio import Redis
 from temporalio.client import Client
 
 from domain.access import Invites, Keys, Users
@@ -20,11 +21,13 @@ from domain.ports import (
     Events,
     Inventory,
     Limiter,
+    LoginStates,
     Parser,
     Passwords,
     Registry,
     RunRecords,
     Sessions,
+    Throttle,
     Tokenizer,
     Tokens,
     TurnRecords,
@@ -38,11 +41,13 @@ from infra.embedder import LocalEmbedder
 from infra.extractive import ExtractiveAnswerer
 from infra.limited import LimitedAnswerer, LimitedEmbedder
 from infra.limiter import RedisLimiter
+from infra.login_states import RecentLoginStates
 from infra.parsing.parser import ChildParser
-from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+from infra.redis import RedisEvents, RedisWindows, pool
 from infra.redis_tenant import RedisTenant
 from infra.security import Argon2Passwords, JwtTokens
-from infra.settings import Settings
+from infra.sessions import RedisSessions
+from infra.settings import Environment, Settings
 from infra.sql.accounts import SqlAccounts
 from infra.sql.admission import SqlAdmissions
 from infra.sql.audit import SqlAudit
@@ -57,6 +62,7 @@ from infra.sql.tenants import SqlTenants
 from infra.sql.usage import SqlUsage
 from infra.sql.users import SqlUsers
 from infra.temporal import connect
+from infra.throttle import PER_ADDRESS, RedisThrottle
 from infra.weaviate import WeaviateStore
 
 Ping = Callable[[], Awaitable[None]]
@@ -88,7 +94,9 @@ class Services:
     parser: Parser
     windows: Windows
     events: Events
+    login_states: LoginStates
     sessions: Sessions
+    throttle: Throttle
     passwords: Passwords
     tokens: Tokens
     engine: Engine
@@ -122,11 +130,11 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         stack.callback(passwords.close)
         blobs = ObjectBlobs(settings.blobs)
         engine = failpoints.engine(settings, client or await connect(settings, lazy=True))
-        runs, sessions, limiter = SqlRuns(database), RedisSessions(redis), RedisLimiter(redis)
-        secret = settings.secret_key.get_secret_value()
+        accounts, runs, limiter = SqlAccounts(database), SqlRuns(database), RedisLimiter(redis)
+        sessions = RedisSessions(redis, timedelta(days=settings.refresh_token_days))
         yield Services(
             settings=settings,
-            accounts=SqlAccounts(database),
+            accounts=accounts,
             keys=SqlKeys(database),
             invites=SqlInvites(database),
             users=SqlUsers(database),
@@ -147,9 +155,11 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             parser=ChildParser(),
             windows=RedisWindows(redis),
             events=events,
+            login_states=RecentLoginStates(accounts),
             sessions=sessions,
+            throttle=_throttle(settings, redis),
             passwords=passwords,
-            tokens=JwtTokens(secret, timedelta(seconds=settings.access_token_seconds)),
+            tokens=_tokens(settings),
             engine=engine,
             erasable={"index": store, "blobs": blobs, "redis": RedisTenant(redis)},
             pings={
@@ -160,6 +170,19 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
                 "temporal": engine.ping,
             },
         )
+
+
+def _tokens(settings: Settings) -> JwtTokens:
+    return JwtTokens(
+        settings.secret_key.get_secret_value(),
+        timedelta(seconds=settings.access_token_seconds),
+        settings.secret_key_previous.get_secret_value(),
+    )
+
+
+def _throttle(settings: Settings, redis: Redis) -> RedisThrottle:
+    """Who develops has one address for everybody."""
+    return RedisThrottle(redis, per_address=PER_ADDRESS * (10 if settings.env is Environment.DEV else 1))
 
 
 async def _embedder(settings: Settings, local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack) -> Embedder:

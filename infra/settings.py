@@ -1,5 +1,6 @@
 """Every knob, read once from the environment (`MOORAGE_*`, then `.env`) by the entry points and passed down."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEV_KEY = "moorage-development-key-never-use-in-production"
 MEGABYTE = 1_000_000
+PLACEHOLDER = re.compile(r"change.?(me|this|it)|secret|password|example|default|development|moorage", re.IGNORECASE)
 
 Registration: TypeAlias = Literal["open", "invite", "closed"]
 
@@ -38,6 +40,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        hide_input_in_errors=True,  # a refused value may be a secret
     )
 
     env: Environment = Environment.DEV
@@ -46,6 +49,7 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535)
     metrics_port: int = Field(0, ge=0, le=65535, description="Workers only; 0 picks a free one")
     secret_key: SecretStr = SecretStr(DEV_KEY)
+    secret_key_previous: SecretStr = SecretStr("")
     docs: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -53,6 +57,7 @@ class Settings(BaseSettings):
     token_limit: int = Field(100_000, ge=0, description="Monthly tokens of a new tenant")
     access_token_seconds: int = Field(900, ge=60, le=900)
     refresh_token_days: int = Field(14, ge=1, le=30)
+    password_length: int = Field(15, ge=8, le=64)
     max_upload_bytes: int = Field(10 * MEGABYTE, ge=1)
 
     database_url: SecretStr = SecretStr("")
@@ -80,9 +85,11 @@ class Settings(BaseSettings):
     def _refuse_weak_secrets(self) -> Self:
         if self.env is Environment.DEV:
             return self
-        key = self.secret_key.get_secret_value()
-        if key == DEV_KEY or len(key) < 32 or len(set(key)) < 8:
+        if weak(self.secret_key.get_secret_value()):
             raise ValueError("MOORAGE_SECRET_KEY: production needs a random key of at least 32 characters")
+        previous = self.secret_key_previous.get_secret_value()
+        if previous and weak(previous):
+            raise ValueError("MOORAGE_SECRET_KEY_PREVIOUS: leave it empty, or give the random key that was in use")
         return self
 
     @model_validator(mode="after")
@@ -110,3 +117,8 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """Per-user folder of things built once: embedding model, Weaviate binary."""
         return self.cache_dir.expanduser()
+
+
+def weak(key: str) -> bool:
+    """Short, repetitive, ours, or somebody's placeholder."""
+    return len(key) < 32 or len(set(key)) < 8 or key == DEV_KEY or bool(PLACEHOLDER.search(key))

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 from domain.accounts import Principal
 from domain.names import new_id
 from infra.memory import MemoryVectorStore, StubEmbedder
-from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+from infra.redis import RedisEvents, RedisWindows, pool
+from infra.sessions import RedisSessions
 from infra.settings import Settings
 from infra.stack.addresses import Addresses
 from infra.stack.stores import stores

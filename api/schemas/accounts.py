@@ -9,19 +9,28 @@ from api.schemas.body import Request, Response
 from domain.accounts import Role
 
 Username = Annotated[str, Field(min_length=3, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-NewPassword = Annotated[str, Field(min_length=8, max_length=128)]
+AnyPassword = Annotated[str, Field(min_length=1, max_length=512)]  # as typed; what may be chosen is domain.passwords'
 
 
 class Registration(Request):
     username: Username
     email: EmailStr
-    password: NewPassword
+    password: AnyPassword
     invite: Annotated[str, Field(max_length=200)] | None = None
 
 
 class Login(Request):
     username: Annotated[str, Field(min_length=1, max_length=64)]
-    password: Annotated[str, Field(min_length=1, max_length=128)]
+    password: AnyPassword
+
+
+class Refresh(Request):
+    refresh_token: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class PasswordChange(Request):
+    current_password: AnyPassword
+    new_password: AnyPassword
 
 
 class TokenPair(Response):

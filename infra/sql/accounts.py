@@ -1,23 +1,25 @@
-"""Tenants and accounts."""
+"""Tenants and accounts, and what is noted of an account's log-ins."""
 
 import unicodedata
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, Update, and_, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.accounts import Account, Credentials, Newcomer, Principal, Role
+from domain.accounts import Account, Credentials, Login, LoginState, Newcomer, Principal, Role
 from domain.audit import Event, Note
-from domain.errors import NotFound, UsernameTaken
+from domain.errors import Conflict, NotFound, UsernameTaken
 from domain.names import DEFAULT_COLLECTION, new_id
 from infra.sql.audit import write_down
 from infra.sql.budgets import allotted, hold_tenant
-from infra.sql.database import Collision, Database, utc_now
+from infra.sql.database import Collision, Database, add_missing, utc_now
 from infra.sql.invites import redeem
-from infra.sql.ownership import add, pick
-from infra.sql.tables import accounts, collections, tenants
+from infra.sql.ownership import add, change, own, owner, pick, remove
+from infra.sql.tables import accounts, collections, logins, tenants
+
+NOTES_KEPT = timedelta(days=31)  # longer than any log-in lives
 
 
 class SqlAccounts:
@@ -73,6 +75,42 @@ class SqlAccounts:
             raise NotFound
         return account_of(row)
 
+    async def login_state(self, principal: Principal, family: str) -> LoginState:
+        noted = and_(logins.c.account_id == accounts.c.id, logins.c.family == family)
+        query = (
+            select(accounts, logins.c.ended, logins.c.carried_to)
+            .select_from(accounts.outerjoin(logins, noted))
+            .where(own(principal, accounts), accounts.c.id == principal.account)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound
+        return LoginState(account_of(row), bool(row.ended), row.carried_to)
+
+    async def end(self, login: Login) -> None:
+        async with self._database.write() as connection:
+            await _note(connection, login, ended=True)
+
+    async def end_all(self, principal: Principal) -> None:
+        statement = change(principal, accounts).where(accounts.c.id == principal.account)
+        async with self._database.write() as connection:
+            await connection.execute(statement.values(token_epoch=accounts.c.token_epoch + 1))
+
+    async def change_password(self, login: Login, old_hash: str, new_hash: str) -> None:
+        statement = _password(login.principal, old_hash).values(
+            password_hash=new_hash, token_epoch=accounts.c.token_epoch + 1
+        )
+        async with self._database.write() as connection:
+            epoch = (await connection.execute(statement.returning(accounts.c.token_epoch))).scalar_one_or_none()
+            if epoch is None:
+                raise Conflict("The password was changed at the same time; log in with the present one.")
+            await _note(connection, login, carried_to=epoch)
+
+    async def rehash(self, principal: Principal, old_hash: str, new_hash: str) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(_password(principal, old_hash).values(password_hash=new_hash))
+
 
 async def found_tenant(connection: AsyncConnection, owner: Account, password_hash: str) -> None:
     """The rows of a new tenant: itself, its owner, the collection `default`."""
@@ -116,6 +154,21 @@ def _newcomer(newcomer: Newcomer, account_id: str, tenant_id: str, role: Role, t
         token_epoch=0,
         created_at=utc_now(),
     )
+
+
+async def _note(connection: AsyncConnection, login: Login, **values: Any) -> None:
+    """Something about this log-in; what was noted of those that are over anyway is dropped."""
+    now, mine = utc_now(), login.principal
+    row = {**owner(mine, logins), "family": login.family, "ended": False, "noted_at": now}
+    await connection.execute(remove(mine, logins).where(logins.c.noted_at < now - NOTES_KEPT))
+    await add_missing(connection, logins, [row])
+    statement = change(mine, logins).where(logins.c.family == login.family)
+    await connection.execute(statement.values(noted_at=now, **values))
+
+
+def _password(principal: Principal, old_hash: str) -> Update:
+    """The account's row, as long as the password is still the one that was verified."""
+    return change(principal, accounts).where(accounts.c.id == principal.account, accounts.c.password_hash == old_hash)
 
 
 def folded(username: str) -> str:

@@ -6,9 +6,9 @@ from sqlalchemy import ColumnElement, Delete, Insert, Select, Table, Update, and
 
 from domain.accounts import Principal
 from domain.runs import Kind
-from infra.sql.tables import api_keys, budgets, commands, conversations, provider_calls, tenants, turns
+from infra.sql.tables import api_keys, budgets, commands, conversations, logins, provider_calls, tenants, turns
 
-PRIVATE = (conversations, turns, provider_calls, budgets, api_keys)  # a colleague's are absent
+PRIVATE = (conversations, turns, provider_calls, budgets, api_keys, logins)  # a colleague's are absent
 
 
 def own(principal: Principal, table: Table) -> ColumnElement[bool]:

@@ -95,6 +95,17 @@ accounts = Table(
     _moment("created_at"),
 )
 
+logins = Table(
+    "logins",
+    metadata,
+    Column("account_id", ID, ForeignKey("accounts.id"), primary_key=True),
+    Column("family", ID, primary_key=True),
+    _tenant(),
+    Column("ended", Boolean, nullable=False),
+    Column("carried_to", Integer, nullable=True),  # the epoch it lives on in after a change of the password
+    _moment("noted_at"),
+)
+
 collections = Table(
     "collections",
     metadata,

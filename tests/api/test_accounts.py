@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from api.app import create_app
-from domain.accounts import Principal
+from domain.accounts import Login
 from domain.names import new_id
 from infra.security import JwtTokens
 from tests.platform import PASSWORD, Platform, User
@@ -73,6 +73,9 @@ async def test_me_is_who_the_token_says(user: User) -> None:
 
 GUARDED = [
     ("GET", "/api/v1/auth/me"),
+    ("POST", "/api/v1/auth/logout"),
+    ("POST", "/api/v1/auth/logout-all"),
+    ("POST", "/api/v1/auth/password"),
     ("GET", "/api/v1/auth/keys"),
     ("POST", "/api/v1/auth/keys"),
     ("DELETE", "/api/v1/auth/keys/x"),
@@ -111,7 +114,7 @@ async def test_no_token_is_401(quiet: Platform, method: str, path: str) -> None:
 
 def test_the_list_of_guarded_routes_is_complete(quiet: Platform) -> None:
     """A new route under /api is listed above, or here among those that need no token."""
-    open_routes = {("POST", "/api/v1/auth/register"), ("POST", "/api/v1/auth/login")}
+    open_routes = {("POST", f"/api/v1/auth/{name}") for name in ("register", "login", "refresh")}
     schema = create_app(quiet.services).openapi()
 
     routes = {
@@ -137,8 +140,7 @@ async def test_a_header_that_is_no_valid_token_is_401(quiet: Platform, header: s
 
 
 async def test_a_token_of_another_key_is_401(quiet: Platform, user: User) -> None:
-    account = await quiet.services.accounts.account(await _principal(quiet, user))
-    token, _ = forged("another key of more than thirty-two characters", 600).issue(account)
+    token, _ = forged("another key of more than thirty-two characters", 600).issue(login_of(quiet, user))
 
     response = await quiet.http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
 
@@ -146,24 +148,15 @@ async def test_a_token_of_another_key_is_401(quiet: Platform, user: User) -> Non
 
 
 async def test_an_expired_token_says_so(quiet: Platform, user: User) -> None:
-    account = await quiet.services.accounts.account(await _principal(quiet, user))
     secret = quiet.services.settings.secret_key.get_secret_value()
-    token, _ = forged(secret, -60).issue(account)
+    token, _ = forged(secret, -60).issue(login_of(quiet, user))
 
     response = await quiet.http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
 
     assert (response.status_code, response.json()["code"]) == (401, "token_expired")
 
 
-async def test_a_refresh_token_is_no_access_token(quiet: Platform, user: User) -> None:
-    token, _ = quiet.services.tokens.refresh_token()
-
-    response = await quiet.http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
-
-    assert response.status_code == 401
-
-
-async def _principal(quiet: Platform, user: User) -> Principal:
+def login_of(quiet: Platform, user: User) -> Login:
     return quiet.services.tokens.verify(user.http.headers["authorization"].removeprefix("Bearer "))
 
 

@@ -79,7 +79,7 @@ async def test_a_sweep_leaves_runs_alone_that_are_under_way_or_over(quiet: Platf
 
 async def test_a_sweep_closes_the_row_of_a_run_that_was_ended_by_hand(quiet: Platform, user: User) -> None:
     """Otherwise the next turn of the conversation would wait for it."""
-    principal = quiet.services.tokens.verify(user.http.headers["authorization"].removeprefix("Bearer "))
+    principal = quiet.services.tokens.verify(user.http.headers["authorization"].removeprefix("Bearer ")).principal
     handle = await stuck(quiet, user)
     await handle.terminate("by hand")
 
@@ -103,7 +103,7 @@ async def admitted_only(quiet: Platform, user: User) -> str:
     """A turn whose process died between the transaction and the start."""
     from domain.chat import Ask
 
-    principal = quiet.services.tokens.verify(user.http.headers["authorization"].removeprefix("Bearer "))
+    principal = quiet.services.tokens.verify(user.http.headers["authorization"].removeprefix("Bearer ")).principal
     ask = Ask("When?", None, None, 0.7, 100, True, "default", (), {}, 5, 10, False)
     command = await quiet.services.admissions.admit_turn(principal, ask, None, new_id())
     return command.workflow_id

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import event
 
 from domain.access import UserChange
-from domain.accounts import Account, Newcomer, Principal, Role
-from domain.errors import NotFound, UsernameTaken
+from domain.accounts import Account, Login, Newcomer, Principal, Role
+from domain.errors import AccountDisabled, Conflict, MoorageError, NotFound, TokenRevoked, UsernameTaken
+from domain.names import new_id
 from domain.runs import Outcome, State
-from infra.sql.tables import metadata
+from infra.sql.tables import accounts, metadata
 from tests.contract.records import PASSAGE, Records, a_call
 
 HARUTO = Newcomer("Haruto", "haruto@example.org", "hash of a password", 5000)
@@ -90,6 +91,93 @@ async def test_an_account_is_absent_under_another_tenant(
         await records.accounts.account(Principal(elsewhere.tenant, account.account_id))
 
 
+def a_login(account: Account) -> Login:
+    return Login(account.principal, new_id(), account.token_epoch)
+
+
+async def refusal(records: Records, login: Login) -> type[MoorageError] | None:
+    try:
+        (await records.accounts.login_state(login.principal, login.family)).require(login)
+    except MoorageError as error:
+        return type(error)
+    return None
+
+
+async def test_a_login_of_which_nothing_is_noted_holds(records: Records, account: Account) -> None:
+    state = await records.accounts.login_state(account.principal, new_id())
+
+    assert state.account == account
+    assert state.require(a_login(account)) == account.principal
+
+
+async def test_an_ended_login_leaves_the_others_alone(records: Records, account: Account) -> None:
+    mine, other = a_login(account), a_login(account)
+
+    for _ in range(2):
+        await records.accounts.end(mine)
+
+    assert await refusal(records, mine) is TokenRevoked
+    assert await refusal(records, other) is None
+
+
+async def test_all_logins_of_an_account_end_together(records: Records, account: Account) -> None:
+    colleague = await records.newcomer()
+    logins = [a_login(account) for _ in range(3)]
+
+    await records.accounts.end_all(account.principal)
+
+    assert {await refusal(records, login) for login in logins} == {TokenRevoked}
+    assert await refusal(records, a_login(colleague)) is None
+
+
+async def test_a_new_password_ends_every_login_but_the_one_that_changed_it(records: Records, account: Account) -> None:
+    mine, other = a_login(account), a_login(account)
+
+    await records.accounts.change_password(mine, "hash", "new hash")
+
+    found = await records.accounts.credentials(account.username)
+    assert found is not None
+    assert (found.password_hash, found.account.token_epoch) == ("new hash", 1)
+    assert await refusal(records, mine) is None
+    assert await refusal(records, other) is TokenRevoked
+
+
+async def test_a_login_that_was_carried_over_can_still_be_ended(records: Records, account: Account) -> None:
+    ended, outlived = a_login(account), a_login(account)
+    await records.accounts.change_password(ended, "hash", "new hash")
+    await records.accounts.end(ended)
+    assert await refusal(records, ended) is TokenRevoked
+
+    await records.accounts.change_password(outlived, "new hash", "newer hash")
+    await records.accounts.end_all(account.principal)
+    assert await refusal(records, outlived) is TokenRevoked
+
+
+async def test_of_two_changes_of_a_password_one_wins(records: Records, account: Account) -> None:
+    changes = (records.accounts.change_password(a_login(account), "hash", f"hash {n}") for n in range(2))
+
+    results = await asyncio.gather(*changes, return_exceptions=True)
+
+    assert [type(found) for found in results if found] == [Conflict]
+    assert (await records.accounts.account(account.principal)).token_epoch == 1
+
+
+async def test_a_rehash_ends_no_login_and_loses_to_a_change(records: Records, account: Account) -> None:
+    await records.accounts.rehash(account.principal, "hash", "stronger")
+    await records.accounts.rehash(account.principal, "hash", "too late")
+
+    found = await records.accounts.credentials(account.username)
+    assert found is not None
+    assert (found.password_hash, found.account.token_epoch) == ("stronger", 0)
+
+
+async def test_a_disabled_account_holds_no_login(records: Records, account: Account) -> None:
+    async with records.database.write() as connection:
+        await connection.execute(accounts.update().where(accounts.c.id == account.account_id).values(is_active=False))
+
+    assert await refusal(records, a_login(account)) is AccountDisabled
+
+
 async def test_every_statement_on_a_tenants_rows_names_the_tenant(records: Records, me: Principal) -> None:
     statements: list[str] = []
     for engine in (records.database._reader, records.database._writer):
@@ -110,7 +198,7 @@ async def test_every_statement_on_an_accounts_own_rows_names_the_account(records
 
     await exercise(records, me)
 
-    private = ("turns", "conversations", "provider_calls", "budgets", "api_keys")
+    private = ("turns", "conversations", "provider_calls", "budgets", "api_keys", "logins")
     guarded = [sql for sql in statements if any(sql.startswith(f"UPDATE {t} ") or f"FROM {t} " in sql for t in private)]
     forgetful = [sql for sql in guarded if not re.search(r"account_id = [?$]", sql)]
     assert len(guarded) > 15
@@ -120,6 +208,12 @@ async def test_every_statement_on_an_accounts_own_rows_names_the_account(records
 async def exercise(records: Records, me: Principal) -> None:
     """Every method that takes a principal, once at least."""
     await records.accounts.account(me)
+    login = Login(me, new_id(), 0)
+    await records.accounts.login_state(me, login.family)
+    await records.accounts.end(login)
+    await records.accounts.change_password(login, "hash", "new hash")
+    await records.accounts.rehash(me, "new hash", "newer hash")
+    await records.accounts.end_all(me)
     uploaded = await records.upload(me, "key-1")
     assert uploaded.document_id and uploaded.version
     version = (uploaded.document_id, uploaded.version)

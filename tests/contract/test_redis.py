@@ -1,9 +1,8 @@
-"""What hot state promises: windows, event streams and sessions on a real server, and without one."""
+"""What hot state promises: windows and event streams on a real server, and without one."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
@@ -11,8 +10,7 @@ from redis.asyncio import Redis
 from domain.accounts import Principal
 from domain.chat import Line, Speaker
 from domain.errors import RedisUnavailable
-from domain.names import new_id
-from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
+from infra.redis import RedisEvents, RedisWindows, pool
 from infra.redis_tenant import RedisTenant
 from infra.stack.addresses import Addresses
 
@@ -323,38 +321,7 @@ async def test_without_redis_publishing_fails_no_run_and_waiting_ends_in_time(
     await events.aclose()
 
 
-# --- sessions -------------------------------------------------------------------------------------------------
-
-
-async def test_a_session_is_remembered_by_hash_for_its_lifetime(
-    sessions: RedisSessions, redis: Redis, principal: Principal
-) -> None:
-    digest = new_id()
-
-    await sessions.remember(principal, digest, timedelta(days=14))
-
-    key = f"{principal.tenant}:refresh:{digest}"
-    assert await redis.get(key) == principal.account
-    assert 14 * 86_400 - 60 < await redis.ttl(key) <= 14 * 86_400
-
-
-async def test_a_server_that_lives_answers_a_ping(sessions: RedisSessions) -> None:
-    await sessions.ping()
-
-
-async def test_without_redis_a_session_is_not_remembered_silently(away: Redis, principal: Principal) -> None:
-    sessions = RedisSessions(away)
-
-    with pytest.raises(RedisUnavailable):
-        await sessions.ping()
-    with pytest.raises(RedisUnavailable):
-        await sessions.remember(principal, "hash", timedelta(days=14))
-
-
-async def test_a_session_that_cannot_be_remembered_is_told_within_a_second(silent: Redis, principal: Principal) -> None:
-    async with asyncio.timeout(1.5):
-        with pytest.raises(RedisUnavailable):
-            await RedisSessions(silent).remember(principal, "hash", timedelta(days=14))
+# --- a whole tenant --------------------------------------------------------------------------------------------
 
 
 async def test_an_erased_tenant_has_no_keys_and_the_others_keep_theirs(
