@@ -5,6 +5,8 @@ import asyncio
 import uvicorn
 
 from api.app import create_app
+from api.gate import LONGEST_HEADERS
+from api.protocol import DeadlineProtocol
 from infra.services import open_services
 from infra.settings import Settings
 from infra.telemetry import configure_logging
@@ -12,6 +14,8 @@ from infra.telemetry import configure_logging
 
 def serve(settings: Settings) -> None:
     configure_logging(settings.log_level, "api")
+    if not settings.trusted_hosts:
+        raise SystemExit("MOORAGE_HOSTS: production needs the names that the API answers to (or `*`)")
     asyncio.run(_serve(settings))
 
 
@@ -22,7 +26,11 @@ async def _serve(settings: Settings) -> None:
             create_app(services),
             host=settings.host,
             port=settings.port,
-            http="h11",  # httptools was measured to accept a header of 5 MB
+            http=DeadlineProtocol,  # on h11: httptools was measured to accept a header of 5 MB
+            ws="none",
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=list(settings.proxies),
+            h11_max_incomplete_event_size=LONGEST_HEADERS,
             access_log=False,
             server_header=False,
             log_config=None,

@@ -3,13 +3,13 @@
 MoorageError
 ├── Permanent                 trying again changes nothing
 │   ├── Refused               the caller must change the request
-│   │   ├── MalformedRequest TypeMismatch
+│   │   ├── MalformedRequest TypeMismatch NotAcceptable
 │   │   ├── Unauthenticated (InvalidCredentials TokenExpired)  Forbidden (AccountDisabled RegistrationClosed)
 │   │   ├── NotFound
 │   │   ├── Conflict (UsernameTaken IdempotencyKeyReused DuplicateDocument RunFinished NoModel)
 │   │   ├── FileTooLarge BodyTooLarge UnsupportedType
 │   │   ├── InvalidRequest (UnknownModel EmptyFile)
-│   │   └── QuotaExhausted
+│   │   └── QuotaExhausted RateLimited
 │   ├── BadDocument           the bytes themselves: CorruptFile PasswordProtected NoText TooManyPages ResourceLimit
 │   ├── ProviderAuth ProviderRefused ProviderMalformed ContextTooLong
 │   ├── DimensionMismatch StorageExhausted Terminated
@@ -62,6 +62,11 @@ class MalformedRequest(Refused):
 class TypeMismatch(Refused):
     code, title = "type_mismatch", "The content contradicts the file's name"
     detail = "Give the file the extension of what it really holds."
+
+
+class NotAcceptable(Refused):
+    code, title = "not_acceptable", "No representation fits the Accept header"
+    detail = "Accept application/json."
 
 
 class Unauthenticated(Refused):
@@ -164,6 +169,11 @@ class QuotaExhausted(Refused):
     detail = (
         "Wait for next month or for running turns to end, ask with a smaller max_tokens, or ask for a larger budget."
     )
+
+
+class RateLimited(Refused):
+    code, title = "rate_limited", "Too many requests"
+    detail = "Wait as long as Retry-After says; RateLimit-Remaining tells how many are left."
 
 
 class BadDocument(Permanent):

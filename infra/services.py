@@ -20,6 +20,7 @@ from domain.ports import (
     Limiter,
     Parser,
     Passwords,
+    Rates,
     Registry,
     RunRecords,
     Sessions,
@@ -36,6 +37,7 @@ from infra.extractive import ExtractiveAnswerer
 from infra.limited import LimitedAnswerer, LimitedEmbedder
 from infra.limiter import RedisLimiter
 from infra.parsing.parser import ChildParser
+from infra.rates import RedisRates
 from infra.redis import RedisEvents, RedisSessions, RedisWindows, pool
 from infra.security import Argon2Passwords, JwtTokens
 from infra.settings import Settings
@@ -78,6 +80,7 @@ class Services:
     passwords: Passwords
     tokens: Tokens
     engine: Engine
+    rates: Rates
     pings: Mapping[str, Ping] = field(default_factory=dict)
 
 
@@ -131,6 +134,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             passwords=passwords,
             tokens=JwtTokens(secret, timedelta(seconds=settings.access_token_seconds)),
             engine=engine,
+            rates=RedisRates(redis),
             pings={
                 "database": database.ping,
                 "redis": sessions.ping,

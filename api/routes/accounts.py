@@ -3,15 +3,14 @@
 from dataclasses import asdict
 from datetime import timedelta
 
-from fastapi import APIRouter
-
 from api.deps import Caller, Platform
+from api.routing import Router
 from api.schemas.accounts import Account, Login, Registration, TokenPair
 from domain import accounts
 from domain.accounts import Newcomer
 from domain.errors import AccountDisabled, InvalidCredentials, RegistrationClosed
 
-router = APIRouter(prefix="/api/v1/auth", tags=["accounts"])
+router = Router(prefix="/api/v1/auth", tags=["accounts"])
 
 
 @router.post("/register", status_code=201)

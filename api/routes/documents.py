@@ -5,12 +5,13 @@ from dataclasses import asdict
 from typing import Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import views
 from api.admission import admit_upload, digest
 from api.deps import Caller, Cursor, Key, Limit, Platform
+from api.routing import Router
 from api.schemas.body import Page
 from api.schemas.documents import Collection, Document, Duplicate
 from api.schemas.runs import Run
@@ -25,7 +26,7 @@ from infra.services import Services
 
 PATH = "/api/v1/documents"
 
-router = APIRouter(prefix="/api/v1", tags=["documents"])
+router = Router(prefix="/api/v1", tags=["documents"])
 
 State = Literal["ready", "processing", "parked", "failed", "cancelled"]
 

@@ -6,12 +6,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from activities.runs import Replayer
 from api import views
 from api.admission import admit_replay, digest
 from api.deps import LONGEST_WAIT, Caller, Cursor, Key, Limit, Platform
+from api.routing import Router
 from api.schemas.body import Page
 from api.schemas.runs import Replayed, ReplayRequest, Run
 from api.waiting import settled
@@ -20,7 +21,7 @@ from domain.errors import NotFound, RunFinished, TemporalUnavailable
 from domain.runs import Command, Kind, LiveRun, Outcome, State
 from infra.services import Services
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = Router(prefix="/api/v1/runs", tags=["runs"])
 
 
 @router.get("", response_model_exclude_none=True)
