@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from api import errors
-from api.edge import BodyLimit, Edge, Head
+from api.edge import BodyLimit, Edge
 from api.gate import Gate, Origins
 from api.pace import AddressPace
 from api.routes import accounts, chat, documents, health, runs, search, usage
@@ -32,7 +32,6 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(health.metrics_router)
     errors.install(app)
     app.add_middleware(BodyLimit, unlimited=frozenset({documents.PATH}))
-    app.add_middleware(Head)
     app.add_middleware(AddressPace, services=services)
     if settings.cors_origins:
         app.add_middleware(Origins, origins=settings.cors_origins)

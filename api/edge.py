@@ -42,6 +42,7 @@ class _Answer:
 
     send: Send
     scope: Scope
+    bare: bool
     status: int = 0
     ended: bool = False
 
@@ -49,7 +50,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             _stamp(self.scope, MutableHeaders(scope=message))
-        elif self.scope["method"] == "HEAD":
+        elif self.bare:
             if self.ended:
                 return
             self.ended = True
@@ -58,7 +59,10 @@ class _Answer:
 
 
 class Edge:
-    """Outermost: gives the request its id, answers where those inside only raise, says afterwards how it went."""
+    """Outermost: gives the request its id, answers where those inside only raise, says afterwards how it went.
+
+    Inside, HEAD is GET; its body is left out here.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -67,14 +71,15 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"] = new_id()
-        answer = _Answer(send, scope)
+        method = _method(scope)
+        scope = {**scope, "request_id": new_id(), "method": "GET" if method == "HEAD" else scope["method"]}
+        answer = _Answer(send, scope, bare=method == "HEAD")
         began = time.perf_counter()
         with bound_contextvars(request_id=scope["request_id"]):
             try:
                 await self._answer(scope, receive, answer)
             finally:
-                _account(scope, answer.status or 500, time.perf_counter() - began)
+                _account(scope, method, answer.status or 500, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         """A fault of ours: the trace goes to the log, the caller gets the request id."""
@@ -89,23 +94,6 @@ class Edge:
             if answer.status:
                 raise
             await problem(Request(scope), errors.Internal())(scope, receive, answer)
-
-
-class Head:
-    """HEAD is GET without the body, which `Edge` leaves out."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD":
-            outer, scope = scope, {**scope, "method": "GET"}
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                outer.update({name: scope[name] for name in ("route", "rate") if name in scope})
-            return
-        await self._app(scope, receive, send)
 
 
 class BodyLimit:
@@ -152,14 +140,14 @@ def _stamp(scope: Scope, headers: MutableHeaders) -> None:
     pace.stamp(scope, headers)
 
 
-def _account(scope: Scope, status: int, seconds: float) -> None:
+def _account(scope: Scope, method: str, status: int, seconds: float) -> None:
     """The matched route, not the path: paths hold ids and would make a series each."""
     route = getattr(scope.get("route"), "path", "unmatched")
-    REQUESTS.labels(_method(scope), route, str(status)).observe(seconds)
-    _log.info("request", method=_method(scope), route=route, status=status, ms=round(1000 * seconds, 1))
+    REQUESTS.labels(method, route, str(status)).observe(seconds)
+    _log.info("request", method=method, route=route, status=status, ms=round(1000 * seconds, 1))
 
 
 def _method(scope: Scope) -> str:
     """A caller may invent methods, but not series."""
     known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-    return scope["method"] if scope["method"] in known else "other"
+    return str(scope["method"]) if scope["method"] in known else "other"

@@ -3,6 +3,7 @@
 import asyncio
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.gate import LONGEST_HEADERS
@@ -22,19 +23,22 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     """Boots before its dependencies do: readiness says what is missing."""
     async with open_services(settings) as services:
-        config = uvicorn.Config(
-            create_app(services),
-            host=settings.host,
-            port=settings.port,
-            http=DeadlineProtocol,  # on h11: httptools was measured to accept a header of 5 MB
-            ws="none",
-            proxy_headers=bool(settings.proxies),
-            forwarded_allow_ips=list(settings.proxies),
-            h11_max_incomplete_event_size=LONGEST_HEADERS,
-            access_log=False,
-            server_header=False,
-            log_config=None,
-            lifespan="off",
-            timeout_graceful_shutdown=10,
-        )
-        await uvicorn.Server(config).serve()
+        await uvicorn.Server(config(create_app(services), settings)).serve()
+
+
+def config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=DeadlineProtocol,  # on h11: httptools was measured to accept a header of 5 MB
+        ws="none",
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
+        h11_max_incomplete_event_size=LONGEST_HEADERS,
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=10,
+    )

@@ -8,6 +8,7 @@ from typing import Any
 from domain.errors import MalformedRequest
 
 DEEPEST = 64
+LONGEST_INTEGER = 20  # characters of one that fits into 64 bits
 
 
 def loads(body: bytes) -> Any:
@@ -17,13 +18,14 @@ def loads(body: bytes) -> Any:
             body.decode("utf-8"),
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_storable,
             object_pairs_hook=_unique,
         )
     except RecursionError:
         raise MalformedRequest("The JSON is nested too deeply.") from None
     except UnicodeDecodeError:
         raise MalformedRequest("Send JSON in UTF-8.") from None
-    except ValueError:  # also an integer of too many digits
+    except ValueError:
         raise MalformedRequest("The body is no valid JSON.") from None
     for text in _texts(value):
         _keepable(text)
@@ -39,6 +41,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise MalformedRequest("A number is too large.")
     return number
+
+
+def _storable(text: str) -> int:
+    if len(text) > LONGEST_INTEGER or not -(2**63) <= int(text) < 2**63:
+        raise MalformedRequest("An integer does not fit into 64 bits.")
+    return int(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What several suites share: the real servers, started once by the launcher's own code, and adapters on them."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from infra.stack.stores import stores
 from infra.weaviate import WeaviateStore
 from tests.platform import Platform, User, platform
 from tests.provider.server import ScriptedProvider
+
+# All tests call from one address and would keep each other out; those about the limits set their own.
+os.environ |= {"MOORAGE_RATE_LIMIT": "0", "MOORAGE_RATE_LIMIT_ANONYMOUS": "0"}
 
 
 @pytest.fixture(scope="session")

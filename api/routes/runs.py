@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -13,7 +12,7 @@ from api import views
 from api.admission import admit_replay, digest
 from api.deps import LONGEST_WAIT, Caller, Cursor, Key, Limit, Platform
 from api.routing import Router
-from api.schemas.body import Page
+from api.schemas.body import Moment, Page
 from api.schemas.runs import Replayed, ReplayRequest, Run
 from api.waiting import settled
 from domain.accounts import Principal
@@ -30,7 +29,7 @@ async def list_runs(
     platform: Platform,
     kind: Kind | None = None,
     state: State | None = None,
-    since: datetime | None = None,
+    since: Moment | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Run]:
