@@ -34,6 +34,29 @@ class Fields(Body):
     on_duplicate: OnDuplicate = OnDuplicate.SKIP
 
 
+# What FastAPI cannot tell from a signature: the body is read as it arrives.
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "text": {"type": "string", "description": "instead of a file"},
+                        "collection": {"type": "string", "minLength": 1, "maxLength": 100, "default": "default"},
+                        "title": {"type": "string", "maxLength": 500},
+                        "metadata": {"type": "string", "description": "JSON object of strings, numbers and booleans"},
+                        "on_duplicate": {"type": "string", "enum": [one.value for one in OnDuplicate]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
 @dataclass
 class Received:
     """What has arrived so far."""

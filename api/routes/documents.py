@@ -15,7 +15,7 @@ from api.routing import Router
 from api.schemas.body import Page
 from api.schemas.documents import Collection, Document, Duplicate
 from api.schemas.runs import Run
-from api.uploads import receive
+from api.uploads import BODY, receive
 from domain import documents, names
 from domain.accounts import Principal
 from domain.documents import Upload
@@ -31,7 +31,9 @@ router = Router(prefix="/api/v1", tags=["documents"])
 State = Literal["ready", "processing", "parked", "failed", "cancelled"]
 
 
-@router.post("/documents", status_code=202, responses={200: {"model": Duplicate}}, response_model=Run)
+@router.post(
+    "/documents", status_code=202, responses={200: {"model": Duplicate}}, response_model=Run, openapi_extra=BODY
+)
 async def upload(request: Request, principal: Caller, platform: Platform, key: Key) -> Response:
     """Multipart `file` (or a `text` field) with `collection`, `title`, `metadata`, `on_duplicate`."""
     document_id = names.new_id()
