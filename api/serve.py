@@ -14,9 +14,9 @@ from infra.telemetry import configure_logging
 
 
 def serve(settings: Settings) -> None:
-    configure_logging(settings.log_level, "api")
     if not settings.trusted_hosts:
         raise SystemExit("MOORAGE_HOSTS: production needs the names that the API answers to (or `*`)")
+    configure_logging(settings.log_level, "api")
     asyncio.run(_serve(settings))
 
 

@@ -1,5 +1,6 @@
 """What holds for every answer, whatever the route: framing, hosts, origins, policy headers, methods, ids, the log."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from api.app import create_app
+from api.serve import serve
 from infra.settings import Environment, Settings
 from tests.platform import Platform, User, api_client
 
@@ -283,6 +286,34 @@ async def test_a_token_in_the_query_is_no_token(user: User) -> None:
     assert response.status_code == 401
 
 
+def test_no_operation_takes_a_secret_or_an_identity_in_its_address(quiet: Platform) -> None:
+    """Addresses are logged by proxies and kept by browsers; and who asks is told by the token alone."""
+    paths = create_app(quiet.services).openapi()["paths"]
+    taken = {
+        parameter["name"].lower()
+        for methods in paths.values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] != "header"
+    }
+
+    assert "limit" in taken
+    assert [name for name in taken if re.search(r"token|secret|password|key|tenant|account|^user$", name)] == []
+
+
+def test_every_list_is_bounded(quiet: Platform) -> None:
+    limits = [
+        parameter["schema"]
+        for methods in create_app(quiet.services).openapi()["paths"].values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "limit"
+    ]
+
+    assert len(limits) >= 4
+    assert {(schema["minimum"], schema["maximum"]) for schema in limits} == {(1, 100)}
+
+
 @pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"])
 async def test_a_method_is_not_overridden(user: User, header: str) -> None:
     response = await user.http.post("/api/v1/chat/conversations/x", headers={header: "DELETE"})
@@ -325,6 +356,8 @@ def test_production_answers_to_nothing_unless_told() -> None:
     settings = Settings(_env_file=None, env="production", secret_key="a random key of more than 32 characters")
 
     assert settings.trusted_hosts == ()
+    with pytest.raises(SystemExit, match="MOORAGE_HOSTS"):
+        serve(settings)
 
 
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, content-type"}
