@@ -32,8 +32,10 @@ class StrictRoute(APIRoute):
     """A route that asks for a caller, however indirectly, counts against the caller's account."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        if _authenticates(get_dependant(path="/", call=endpoint)):
-            options["dependencies"] = [*(options.get("dependencies") or []), Depends(account_pace)]
+        asked: list[Any] = list(options.get("dependencies") or [])
+        calls = [endpoint, *(one.dependency for one in asked)]
+        if any(_authenticates(get_dependant(path=path, call=call)) for call in calls):
+            options["dependencies"] = [*asked, Depends(account_pace)]
         super().__init__(path, endpoint, **options)
         self._offers = JSON | {kind for answer in self.responses.values() for kind in answer.get("content", {})}
 
