@@ -48,7 +48,7 @@ def owner(principal: Annotated[Principal, Depends(signed_in)]) -> Principal:
     return principal
 
 
-async def login(request: Request) -> Login:
+async def login(request: Request, _: Annotated[Principal, Depends(signed_in)]) -> Login:
     """For routes that end log-ins: only an access token belongs to one."""
     return await logged_in(services(request), bearer(request))
 

@@ -5,6 +5,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
 
 from api.schemas.body import FieldError, Problem
 from domain import errors
@@ -13,6 +15,7 @@ from domain.errors import MoorageError, by_code
 STATUS: dict[type[MoorageError], int] = {
     errors.MalformedRequest: 400,
     errors.TypeMismatch: 400,
+    errors.NotAcceptable: 406,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
@@ -23,6 +26,7 @@ STATUS: dict[type[MoorageError], int] = {
     errors.InvalidRequest: 422,
     errors.QuotaExhausted: 429,
     errors.LoginThrottled: 429,
+    errors.RateLimited: 429,
     errors.BadDocument: 422,
     errors.ProviderRefused: 422,
     errors.ContextTooLong: 422,
@@ -40,13 +44,22 @@ STATUS: dict[type[MoorageError], int] = {
 # What the framework raises by itself, before any of our code runs.
 FRAMEWORK: dict[int, tuple[str, str, str]] = {
     400: ("malformed_request", "The request could not be read", "Send a well-formed request."),
-    404: ("not_found", "No such path", "See /docs for what there is."),
-    405: ("method_not_allowed", "This path does not take that method", "See /docs for what it takes."),
+    404: ("not_found", "No such path", "Check the path."),
+    405: ("method_not_allowed", "This path does not take that method", "See the header Allow."),
     413: (errors.BodyTooLarge.code, errors.BodyTooLarge.title, errors.BodyTooLarge.detail),
-    406: ("not_acceptable", "No representation fits the Accept header", "Accept application/json."),
 }
 
+LONGEST_ECHO = 200
+
 _log = structlog.get_logger()
+
+
+class Unreadable(HTTPException):
+    """A MalformedRequest while FastAPI reads a body: it lets no other kind of exception pass."""
+
+    def __init__(self, error: errors.MalformedRequest) -> None:
+        super().__init__(status_of(type(error)))
+        self.error = error
 
 
 def status_of(error: type[MoorageError]) -> int:
@@ -62,7 +75,7 @@ def problem(request: Request, error: MoorageError, status: int | None = None) ->
         title=error.title,
         status=status,
         detail=error.detail,
-        instance=request.url.path,
+        instance=shown(request.scope["path"]),
         code=code,
         request_id=request_id(request),
         run=error.run,
@@ -86,6 +99,11 @@ def ended(code: str, run: str) -> MoorageError:
     return error
 
 
+def shown(part: str | int) -> str | int:
+    """What came from the caller, short and in a form that can always be rendered."""
+    return part if isinstance(part, int) else part[:LONGEST_ECHO].encode(errors="replace").decode()
+
+
 def request_id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
@@ -100,7 +118,10 @@ async def _moorage(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Where, what and which rule - never the input itself, which may not even be serialisable."""
     assert isinstance(error, RequestValidationError)
-    found = [FieldError(loc=list(one["loc"]), msg=one["msg"], type=one["type"]) for one in error.errors()[:20]]
+    found = [
+        FieldError(loc=[shown(part) for part in one["loc"]], msg=shown(one["msg"]), type=one["type"])
+        for one in error.errors()[:20]
+    ]
     unreadable = any(one.type == "json_invalid" for one in found)
     cls = errors.MalformedRequest if unreadable else errors.InvalidRequest
     status = status_of(cls)
@@ -108,7 +129,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         title=cls.title,
         status=status,
         detail=cls.detail,
-        instance=request.url.path,
+        instance=shown(request.scope["path"]),
         code=cls.code,
         request_id=request_id(request),
         errors=None if unreadable else found,
@@ -116,28 +137,39 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body.body(), status, media_type="application/problem+json")
 
 
-async def _framework(request: Request, error: Exception) -> JSONResponse:
+async def _framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error, Unreadable):
+        return problem(request, error.error)
+    if error.status_code == 405:
+        error.headers = {"Allow": ", ".join(_allowed(request))}
+        if request.method == "OPTIONS":
+            return Response(None, 204, error.headers)
     code, title, detail = FRAMEWORK.get(error.status_code, ("internal", "The request failed", "Try again."))
     body = Problem(
         title=title,
         status=error.status_code,
         detail=detail,
-        instance=request.url.path,
+        instance=shown(request.scope["path"]),
         code=code,
         request_id=request_id(request),
     )
     return JSONResponse(body.body(), error.status_code, error.headers, media_type="application/problem+json")
 
 
-async def _fault(request: Request, error: Exception) -> JSONResponse:
-    """A fault of ours: the trace goes to the log, the caller gets the request id."""
-    _log.error("request_fault", error=type(error).__name__, exc_info=error)
-    return problem(request, errors.Internal())
+def _allowed(request: Request) -> list[str]:
+    """Of all routes with this path: the framework tells those of the first one only."""
+    scope = request.scope
+
+    def takes(method: str) -> bool:
+        given = {**scope, "method": method}
+        return any(route.matches(given)[0] is Match.FULL for route in request.app.router.routes)
+
+    found = [method for method in ("GET", "POST", "PUT", "PATCH", "DELETE") if takes(method)]
+    return [*found, *(["HEAD"] if "GET" in found else []), "OPTIONS"]
 
 
 def install(app: FastAPI) -> None:
     app.add_exception_handler(MoorageError, _moorage)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
-    app.add_exception_handler(Exception, _fault)

@@ -1,7 +1,6 @@
 """Receive an upload: multipart parsed as it arrives, bytes counted, hashed and written to the blob store."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -9,13 +8,14 @@ from typing import Annotated, Any
 from fastapi import Request
 from pydantic import Field, TypeAdapter, ValidationError
 
+from api import strict_json
 from api.multipart import Part, Piece, parts
 from api.schemas.body import CollectionName, MetadataKey, MetadataValue
 from api.schemas.body import Request as Body
 from domain import names
 from domain.accounts import Principal
 from domain.documents import SUFFIXES, MediaType, OnDuplicate, Upload
-from domain.errors import EmptyFile, FileTooLarge, InvalidRequest, TypeMismatch, UnsupportedType
+from domain.errors import EmptyFile, FileTooLarge, InvalidRequest, MalformedRequest, TypeMismatch, UnsupportedType
 from domain.ports import BlobWriter
 from domain.sniffing import HEAD, contradiction
 from infra.services import Services
@@ -32,6 +32,29 @@ class Fields(Body):
     title: Annotated[str, Field(max_length=500)] = ""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
     on_duplicate: OnDuplicate = OnDuplicate.SKIP
+
+
+# What FastAPI cannot tell from a signature: the body is read as it arrives.
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "text": {"type": "string", "description": "instead of a file"},
+                        "collection": {"type": "string", "minLength": 1, "maxLength": 100, "default": "default"},
+                        "title": {"type": "string", "maxLength": 500},
+                        "metadata": {"type": "string", "description": "JSON object of strings, numbers and booleans"},
+                        "on_duplicate": {"type": "string", "enum": [one.value for one in OnDuplicate]},
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 @dataclass
@@ -124,6 +147,8 @@ def _append(received: Received, name: str, piece: Piece) -> None:
         received.fields[name] += piece.data.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name[:64]}: must be UTF-8.") from error
+    if "\0" in received.fields[name]:
+        raise InvalidRequest(f"{name[:64]}: holds the character NUL.")
     if len(received.fields[name]) > LONGEST_FIELD:
         raise InvalidRequest(f"{name[:64]}: too long.")
 
@@ -142,10 +167,12 @@ def _fields(given: dict[str, str]) -> Fields:
     try:
         values: dict[str, Any] = dict(given)
         if "metadata" in values:
-            values["metadata"] = TypeAdapter(dict[str, Any]).validate_python(json.loads(values["metadata"]))
+            values["metadata"] = TypeAdapter(dict[str, Any]).validate_python(
+                strict_json.loads(given["metadata"].encode())
+            )
         return Fields.model_validate(values)
     except ValidationError as error:
         where = ".".join(str(part)[:64] for part in error.errors()[0]["loc"])
         raise InvalidRequest(f"{where}: {error.errors()[0]['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest("metadata: must be a JSON object of strings, numbers and booleans.") from error
+    except MalformedRequest as error:
+        raise InvalidRequest(f"metadata: {error.detail}") from None

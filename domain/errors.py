@@ -3,14 +3,14 @@
 MoorageError
 ├── Permanent                 trying again changes nothing
 │   ├── Refused               the caller must change the request
-│   │   ├── MalformedRequest TypeMismatch
+│   │   ├── MalformedRequest TypeMismatch NotAcceptable
 │   │   ├── Unauthenticated (InvalidCredentials TokenExpired TokenRevoked)
 │   │   ├── Forbidden (AccountDisabled RegistrationClosed InvalidInvite)
 │   │   ├── NotFound
 │   │   ├── Conflict (UsernameTaken IdempotencyKeyReused DuplicateDocument RunFinished NoModel)
 │   │   ├── FileTooLarge BodyTooLarge UnsupportedType
 │   │   ├── InvalidRequest (UnknownModel EmptyFile)
-│   │   └── QuotaExhausted LoginThrottled
+│   │   └── QuotaExhausted RateLimited LoginThrottled
 │   ├── BadDocument           the bytes themselves: CorruptFile PasswordProtected NoText TooManyPages ResourceLimit
 │   ├── ProviderAuth ProviderRefused ProviderMalformed ContextTooLong
 │   ├── DimensionMismatch StorageExhausted Terminated
@@ -63,6 +63,11 @@ class MalformedRequest(Refused):
 class TypeMismatch(Refused):
     code, title = "type_mismatch", "The content contradicts the file's name"
     detail = "Give the file the extension of what it really holds."
+
+
+class NotAcceptable(Refused):
+    code, title = "not_acceptable", "No representation fits the Accept header"
+    detail = "Accept application/json."
 
 
 class Unauthenticated(Refused):
@@ -182,6 +187,11 @@ class QuotaExhausted(Refused):
 class LoginThrottled(Refused):
     code, title = "login_throttled", "Too many attempts to log in"
     detail = "Wait for as long as `Retry-After` says, then try again."
+
+
+class RateLimited(Refused):
+    code, title = "rate_limited", "Too many requests"
+    detail = "Wait as long as Retry-After says; RateLimit-Remaining tells how many are left."
 
 
 class BadDocument(Permanent):

@@ -14,6 +14,7 @@ from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Tur
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
 from domain.errors import ProviderRateLimited, ProviderUnavailable
 from domain.pace import Lane
+from domain.rates import Rate
 from domain.reconcile import BlobFolder, ClosedRun, LiveVersion, Standing, StoredChunk
 from domain.runs import (
     Command,
@@ -417,6 +418,13 @@ class Limiter(Protocol):
 
     async def answered(self, lane: Lane) -> None:
         """The pace recovers."""
+
+
+class Rates(Protocol):
+    """Counts requests by the minute, for all processes together while Redis answers; else each counts for itself."""
+
+    async def take(self, bucket: str, limit: int) -> Rate:
+        """Counts one request; `exceeded` when it was one too many."""
 
 
 class Windows(Protocol):

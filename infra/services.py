@@ -24,6 +24,7 @@ from domain.ports import (
     LoginStates,
     Parser,
     Passwords,
+    Rates,
     Registry,
     RunRecords,
     Sessions,
@@ -43,6 +44,7 @@ from infra.limited import LimitedAnswerer, LimitedEmbedder
 from infra.limiter import RedisLimiter
 from infra.login_states import RecentLoginStates
 from infra.parsing.parser import ChildParser
+from infra.rates import RedisRates
 from infra.redis import RedisEvents, RedisWindows, pool
 from infra.redis_tenant import RedisTenant
 from infra.security import Argon2Passwords, JwtTokens
@@ -100,6 +102,7 @@ class Services:
     passwords: Passwords
     tokens: Tokens
     engine: Engine
+    rates: Rates
     erasable: Mapping[str, Erasable] = field(default_factory=dict)  # in the order in which a tenant is deleted
     pings: Mapping[str, Ping] = field(default_factory=dict)
 
@@ -161,6 +164,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             passwords=passwords,
             tokens=_tokens(settings),
             engine=engine,
+            rates=RedisRates(redis),
             erasable={"index": store, "blobs": blobs, "redis": RedisTenant(redis)},
             pings={
                 "database": database.ping,

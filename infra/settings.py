@@ -2,17 +2,23 @@
 
 import re
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEV_KEY = "moorage-development-key-never-use-in-production"
 MEGABYTE = 1_000_000
 PLACEHOLDER = re.compile(r"change.?(me|this|it)|secret|password|example|default|development|moorage", re.IGNORECASE)
 
 Registration: TypeAlias = Literal["open", "invite", "closed"]
+
+# In dev: names that no resolver outside this machine gives to anybody, so that no web page can borrow one of them.
+LOCAL_HOSTS = ("localhost", "*.localhost", "*.test", "127.0.0.1", "[::1]")
+PER_MINUTE, PER_MINUTE_ANONYMOUS = 600, 120
+DEV_PATIENCE = 10  # times the rate limits, in dev
 
 
 class Environment(StrEnum):
@@ -28,6 +34,27 @@ def _plain(name: str) -> AliasChoices:
 def _registration(chosen: dict[str, Any]) -> Registration:
     """Open where somebody tries it out; elsewhere nobody gets in unless they were asked."""
     return "open" if chosen.get("env") is Environment.DEV else "invite"
+
+
+def _words(value: Any) -> Any:
+    """`a, b` as it stands in an environment."""
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+
+def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if any("*" in origin or not origin.startswith(("http://", "https://")) for origin in origins):
+        raise ValueError("name each origin: https://app.example.org, without `*`")
+    return origins
+
+
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ip_network(network, strict=False)
+    return networks
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Unset = BeforeValidator(lambda value: None if value == "" else value)  # NAME= is as good as no line at all
 
 
 class Settings(BaseSettings):
@@ -50,7 +77,8 @@ class Settings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="Workers only; 0 picks a free one")
     secret_key: SecretStr = SecretStr(DEV_KEY)
     secret_key_previous: SecretStr = SecretStr("")
-    docs: bool = True
+    docs: Annotated[bool | None, Unset] = Field(None, description="None: in dev only")
+    metrics: Annotated[bool | None, Unset] = Field(None, description="None: in dev only")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     registration: Registration = Field(default_factory=_registration)
@@ -59,6 +87,12 @@ class Settings(BaseSettings):
     refresh_token_days: int = Field(14, ge=1, le=30)
     password_length: int = Field(15, ge=8, le=64)
     max_upload_bytes: int = Field(10 * MEGABYTE, ge=1)
+
+    hosts: Words = ()
+    cors_origins: Annotated[Words, AfterValidator(_origins)] = ()
+    proxies: Annotated[Words, AfterValidator(_networks)] = ()
+    rate_limit: Annotated[int | None, Field(ge=0), Unset] = None
+    rate_limit_anonymous: Annotated[int | None, Field(ge=0), Unset] = None
 
     database_url: SecretStr = SecretStr("")
     blobs_url: str = ""
@@ -97,6 +131,36 @@ class Settings(BaseSettings):
         if self.failpoints and self.env is not Environment.DEV:
             raise ValueError("MOORAGE_FAILPOINTS: faults are for tests; leave it empty outside MOORAGE_ENV=dev")
         return self
+
+    @property
+    def is_dev(self) -> bool:
+        return self.env is Environment.DEV
+
+    @property
+    def shows_docs(self) -> bool:
+        return self.is_dev if self.docs is None else self.docs
+
+    @property
+    def shows_metrics(self) -> bool:
+        return self.is_dev if self.metrics is None else self.metrics
+
+    @property
+    def trusted_hosts(self) -> tuple[str, ...]:
+        """What `Host` may say; empty is none at all, which the API process refuses to start with."""
+        return self.hosts or ((*LOCAL_HOSTS, self.host) if self.is_dev else ())
+
+    @property
+    def per_minute(self) -> int:
+        """Requests of an account; 0 is no limit."""
+        return self._patient(self.rate_limit, PER_MINUTE)
+
+    @property
+    def per_minute_anonymous(self) -> int:
+        """Requests of an address without a token."""
+        return self._patient(self.rate_limit_anonymous, PER_MINUTE_ANONYMOUS)
+
+    def _patient(self, given: int | None, default: int) -> int:
+        return given if given is not None else default * (DEV_PATIENCE if self.is_dev else 1)
 
     @property
     def talks(self) -> bool:

@@ -1,6 +1,7 @@
 """What several suites share: the real servers, started once by the launcher's own code, and adapters on them."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,9 @@ from infra.weaviate import WeaviateStore
 from tests.platform import Platform, StartPlatform, User, platform
 from tests.postgres import Postgres
 from tests.provider.server import ScriptedProvider
+
+# All tests call from one address and would keep each other out; those about the limits set their own.
+os.environ |= {"MOORAGE_RATE_LIMIT": "0", "MOORAGE_RATE_LIMIT_ANONYMOUS": "0"}
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import structlog
-from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 
 from api import views
 from api.deps import Address, Caller, CurrentLogin, Hashers, Platform
+from api.routing import Router
 from api.schemas.accounts import Account, PasswordChange, Refresh, Registration, TokenPair
 from api.schemas.accounts import Login as LoginBody
 from domain.accounts import Credentials, Login, Newcomer, Verdict
@@ -16,7 +16,7 @@ from domain.names import new_id
 from domain.passwords import weakness
 from infra.services import Services
 
-router = APIRouter(prefix="/api/v1/auth", tags=["accounts"])
+router = Router(prefix="/api/v1/auth", tags=["accounts"])
 
 log = structlog.get_logger()
 

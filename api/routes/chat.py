@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import views
@@ -12,6 +12,7 @@ from api.deps import Caller, Cursor, Key, Limit, Platform, Wait
 from api.errors import ended, problem
 from api.filters import accepted
 from api.routes.runs import detail
+from api.routing import Router
 from api.schemas.body import Page
 from api.schemas.chat import ChatRequest, ChatResponse, Conversation, History, HistoryMessage
 from api.schemas.runs import Run
@@ -22,7 +23,7 @@ from domain.errors import InvalidRequest, NoModel, UnknownModel
 from domain.runs import Command, State
 from infra.services import Services
 
-router = APIRouter(prefix="/api/v1/chat", tags=["chat"])
+router = Router(prefix="/api/v1/chat", tags=["chat"])
 
 
 @router.post("", status_code=202, responses={200: {"model": ChatResponse}}, response_model=Run)

@@ -5,16 +5,17 @@ from dataclasses import asdict
 from typing import Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import views
 from api.admission import admit_upload, digest
 from api.deps import Caller, Cursor, Key, Limit, Platform
+from api.routing import Router
 from api.schemas.body import Page
 from api.schemas.documents import Collection, Document, Duplicate
 from api.schemas.runs import Run
-from api.uploads import receive
+from api.uploads import BODY, receive
 from domain import documents, names
 from domain.accounts import Principal
 from domain.documents import Upload
@@ -25,12 +26,14 @@ from infra.services import Services
 
 PATH = "/api/v1/documents"
 
-router = APIRouter(prefix="/api/v1", tags=["documents"])
+router = Router(prefix="/api/v1", tags=["documents"])
 
 State = Literal["ready", "processing", "parked", "failed", "cancelled"]
 
 
-@router.post("/documents", status_code=202, responses={200: {"model": Duplicate}}, response_model=Run)
+@router.post(
+    "/documents", status_code=202, responses={200: {"model": Duplicate}}, response_model=Run, openapi_extra=BODY
+)
 async def upload(request: Request, principal: Caller, platform: Platform, key: Key) -> Response:
     """Multipart `file` (or a `text` field) with `collection`, `title`, `metadata`, `on_duplicate`."""
     document_id = names.new_id()

@@ -2,20 +2,25 @@
 
 import asyncio
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.deps import Platform
+from api.routing import Router
 from domain.errors import MoorageError
 from infra.services import Ping, Services
 from infra.version import VERSION
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
+metrics_router = Router()
 
 
 @router.get("/", include_in_schema=False)
 async def root(platform: Platform) -> dict[str, object]:
-    links = {"health": "/health", "docs": "/docs", "temporal_ui": platform.settings.temporal_ui_url}
+    settings = platform.settings
+    links = {"health": "/health", "docs": "/docs" if settings.shows_docs else None}
+    if settings.is_dev:
+        links["temporal_ui"] = settings.temporal_ui_url
     return {"name": "moorage", "version": VERSION, "links": links}
 
 
@@ -44,7 +49,7 @@ async def health(platform: Platform, response: Response) -> dict[str, object]:
     return {"status": "ok" if healthy else "unavailable", "version": VERSION, "dependencies": checks}
 
 
-@router.get("/metrics", include_in_schema=False)
+@metrics_router.get("/metrics", include_in_schema=False)
 async def metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

@@ -2,13 +2,12 @@
 
 from dataclasses import asdict
 
-from fastapi import APIRouter
-
 from api.deps import Cursor, Limit, Platform, SignedIn
+from api.routing import Router
 from api.schemas.body import Id, Page
 from api.schemas.keys import ApiKey, NewApiKey, NewKey
 
-router = APIRouter(prefix="/api/v1/auth/keys", tags=["accounts"])
+router = Router(prefix="/api/v1/auth/keys", tags=["accounts"])
 
 
 @router.post("", status_code=201)

@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from activities.runs import Replayer
 from api import views
 from api.admission import admit_replay, digest
 from api.deps import LONGEST_WAIT, Caller, Cursor, Key, Limit, Platform
-from api.schemas.body import Page
+from api.routing import Router
+from api.schemas.body import Moment, Page
 from api.schemas.runs import Replayed, ReplayRequest, Run
 from api.waiting import settled
 from domain.accounts import Principal
@@ -20,7 +20,7 @@ from domain.errors import NotFound, RunFinished, TemporalUnavailable
 from domain.runs import Command, Kind, LiveRun, Outcome, State
 from infra.services import Services
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = Router(prefix="/api/v1/runs", tags=["runs"])
 
 
 @router.get("", response_model_exclude_none=True)
@@ -29,7 +29,7 @@ async def list_runs(
     platform: Platform,
     kind: Kind | None = None,
     state: State | None = None,
-    since: datetime | None = None,
+    since: Moment | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Run]:

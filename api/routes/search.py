@@ -1,15 +1,14 @@
 """Search without an answer."""
 
-from fastapi import APIRouter
-
 from activities.retrieval import Find, Retriever
 from api import views
 from api.deps import Caller, Platform
 from api.filters import accepted
+from api.routing import Router
 from api.schemas.documents import SearchRequest, SearchResponse
 from domain.names import new_id
 
-router = APIRouter(prefix="/api/v1", tags=["documents"])
+router = Router(prefix="/api/v1", tags=["documents"])
 
 
 @router.post("/search")

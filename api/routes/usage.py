@@ -5,13 +5,14 @@ from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.deps import Caller, Platform
+from api.routing import Router
 from api.schemas.usage import ModelUsage, PurposeUsage, Usage
 from domain.usage import Purpose, PurposeTotal, month_of
 
-router = APIRouter(prefix="/api/v1/usage", tags=["usage"])
+router = Router(prefix="/api/v1/usage", tags=["usage"])
 
 Group = TypeVar("Group", bound=Hashable)
 

@@ -1,16 +1,15 @@
 """The owner's side of a tenant: who is in it, with which rights and limits, and who may join."""
 
-from fastapi import APIRouter
-
 from api import views
 from api.deps import Cursor, Limit, Owner, Platform
+from api.routing import Router
 from api.schemas.accounts import Account
 from api.schemas.body import Id, Page
 from api.schemas.users import Invite, InviteFor, UserPatch
 from domain.access import UserChange
 from domain.errors import RegistrationClosed
 
-router = APIRouter(prefix="/api/v1/auth", tags=["accounts"])
+router = Router(prefix="/api/v1/auth", tags=["accounts"])
 
 
 @router.post("/invites", status_code=201)

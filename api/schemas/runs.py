@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from api.schemas.body import Request, Response
+from api.schemas.body import Moment, Request, Response
 from domain.runs import Kind, Mode, State
 
 
@@ -69,4 +69,4 @@ class ReplayRequest(Request):
 
     kind: Literal["ingestion"]
     states: Annotated[list[Literal["parked", "failed"]], Field(min_length=1, max_length=2)] = ["parked", "failed"]
-    since: AwareDatetime | None = None
+    since: Moment | None = None

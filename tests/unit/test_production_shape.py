@@ -31,7 +31,10 @@ JOBS = ["weaviate-volume", "temporal-schema", "temporal-namespace", "migrate"]
 REFERENCE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
 SECRET = re.compile(r"(PASSWORD|PWD|SECRET_KEY|API_KEY|ALLOWED_KEYS)$")
 OURS_TO_SET = re.compile(r"^(MOORAGE|OPENAI|WEAVIATE|REDIS)_")
-CHOSEN = {"MOORAGE_REGISTRATION": "closed"}  # what the operator must choose and is no secret
+CHOSEN = {
+    "MOORAGE_REGISTRATION": "closed",
+    "MOORAGE_HOSTS": "rag.example.org",
+}  # what the operator must choose and is no secret
 
 
 def variables() -> dict[str, str]:
