@@ -5,7 +5,7 @@ import asyncio
 import uvicorn
 
 from api.app import create_app
-from infra.services import open_services
+from infra.services import Services, open_services
 from infra.settings import Settings
 from infra.telemetry import configure_logging
 
@@ -18,6 +18,7 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     """Boots before its dependencies do: readiness says what is missing."""
     async with open_services(settings) as services:
+        warming = asyncio.create_task(_warm(services))
         config = uvicorn.Config(
             create_app(services),
             host=settings.host,
@@ -30,3 +31,12 @@ async def _serve(settings: Settings) -> None:
             timeout_graceful_shutdown=10,
         )
         await uvicorn.Server(config).serve()
+        await warming
+
+
+async def _warm(services: Services) -> None:
+    """The first question would wait for the model, some seconds on a busy machine."""
+    if services.embedder.billable:
+        await services.tokenizer.counts(["warm"])
+    else:
+        await services.embedder.query("warm")
