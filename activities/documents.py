@@ -45,6 +45,15 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class _Bought:
+    """The vectors of one part and what is written down of their purchase."""
+
+    embedded: Embedded
+    op_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentActivities:
     """Built by the worker with real ports; the graph names the methods."""
 
@@ -94,7 +103,7 @@ class DocumentActivities:
             spans = await self._spans(principal, version)
             for part, some in enumerate(_parts(spans)):
                 await self._version(state)  # a run closed meanwhile writes no more
-                vectors = _vectors(await self.blobs.get(principal, _part(version, generation, part)))
+                vectors = _bought(await self.blobs.get(principal, _part(version, generation, part))).embedded.vectors
                 chunks = [
                     _indexed(principal, version, text, span, vector) for span, vector in zip(some, vectors, strict=True)
                 ]
@@ -145,17 +154,23 @@ class DocumentActivities:
         return [Span(ordinal, start, end, page, tuple(heading)) for ordinal, start, end, page, heading in rows]
 
     async def _embed_parts(self, principal: Principal, version: Version, text: str, spans: Sequence[Span]) -> int:
-        """How many calls were paid for."""
+        """How many calls were paid for.
+
+        What was bought is kept, with its bill, before the bill is written down: an attempt that dies or fails in
+        between leaves it to the next one, which buys nothing.
+        """
         operations, billed = operation_ids(), 0
         for part, some in enumerate(_parts(spans)):
             path = _part(version, self.embedder.generation, part)
             if await self.blobs.exists(principal, path):
-                continue
-            embedded = await self.embedder.passages([_in_context(version, text, span) for span in some])
+                bought = _bought(await self.blobs.get(principal, path))
+            else:
+                texts = [_in_context(version, text, span) for span in some]
+                bought = _Bought(await self.embedder.passages(texts), next(operations), datetime.now(UTC))
+                await self.blobs.put(principal, path, _npz(bought))
             if self.embedder.billable:
-                await self.usage.record(principal, [_call(embedded, version, principal, next(operations))])
+                await self.usage.record(principal, [_call(bought, version, principal)])
                 billed += 1
-            await self.blobs.put(principal, path, _npy(embedded.vectors))
             if activity.in_activity():
                 activity.heartbeat(part)
         return billed
@@ -207,17 +222,17 @@ def _indexed(principal: Principal, version: Version, text: str, span: Span, vect
     )
 
 
-def _call(embedded: Embedded, version: Version, principal: Principal, op_id: str) -> ProviderCall:
+def _call(bought: _Bought, version: Version, principal: Principal) -> ProviderCall:
     return ProviderCall(
-        op_id=op_id,
+        op_id=bought.op_id,
         workflow_id=names.ingest_run(principal.tenant, version.document_id, version.version),
         purpose=Purpose.EMBEDDING,
-        model=embedded.model,
-        prompt_tokens=embedded.tokens,
+        model=bought.embedded.model,
+        prompt_tokens=bought.embedded.tokens,
         completion_tokens=0,
         delivery=Delivery.DELIVERED,
         billable=True,
-        at=datetime.now(UTC),
+        at=bought.at,
     )
 
 
@@ -230,12 +245,20 @@ def _chunks(spans: Sequence[Span]) -> bytes:
     return json.dumps([(span.ordinal, span.start, span.end, span.page, span.heading) for span in spans]).encode()
 
 
-def _npy(vectors: Vectors) -> bytes:
+def _npz(bought: _Bought) -> bytes:
     buffer = BytesIO()
-    np.save(buffer, vectors, allow_pickle=False)
+    np.savez(
+        buffer,
+        vectors=bought.embedded.vectors,
+        tokens=np.array(bought.embedded.tokens),
+        model=np.array(bought.embedded.model),
+        op_id=np.array(bought.op_id),
+        at=np.array(bought.at.isoformat()),
+    )
     return buffer.getvalue()
 
 
-def _vectors(data: bytes) -> Vectors:
-    vectors: Vectors = np.load(BytesIO(data), allow_pickle=False)
-    return vectors
+def _bought(data: bytes) -> _Bought:
+    with np.load(BytesIO(data), allow_pickle=False) as kept:
+        embedded = Embedded(kept["vectors"], int(kept["tokens"]), str(kept["model"]))
+        return _Bought(embedded, str(kept["op_id"]), datetime.fromisoformat(str(kept["at"])))

@@ -34,14 +34,14 @@ async def caller(request: Request) -> Principal:
     return await authenticate(services(request), bearer(request))
 
 
-def signed_in(request: Request, principal: Annotated[Principal, Depends(caller)]) -> Principal:
+async def signed_in(request: Request, principal: Annotated[Principal, Depends(caller)]) -> Principal:
     """By a login: an API key that leaked must not give access to anybody else, nor make another key."""
     if bearer(request).startswith(opaque.KEY):
         raise Forbidden("This needs an access token; an API key is not enough. Log in.")
     return principal
 
 
-def owner(principal: Annotated[Principal, Depends(signed_in)]) -> Principal:
+async def owner(principal: Annotated[Principal, Depends(signed_in)]) -> Principal:
     """By the role the account has now: `authenticate` takes it from the row."""
     if principal.role is not Role.OWNER:
         raise Forbidden("This needs an owner of your tenant.")

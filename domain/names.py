@@ -72,4 +72,4 @@ def blob(document: str, version: int, name: str) -> str:
 
 def vectors_blob(document: str, version: int, generation: str, part: int) -> str:
     """Vectors are kept in parts, written as they arrive, so that a retry pays for none twice."""
-    return blob(document, version, f"vectors/{generation}/{part:05}.npy")
+    return blob(document, version, f"vectors/{generation}/{part:05}.npz")

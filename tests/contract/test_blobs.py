@@ -104,7 +104,7 @@ async def test_a_blob_belongs_to_its_tenant(blobs: Blobs, principal: Principal, 
 async def test_a_folder_is_deleted_with_all_that_is_in_it_and_nothing_else(
     blobs: Blobs, principal: Principal, stranger: Principal
 ) -> None:
-    for path in ("d/1/original", "d/1/vectors/e5-384-a1-c1/00000.npy", "d/12/text", "d/2/text"):
+    for path in ("d/1/original", "d/1/vectors/e5-384-a1-c1/00000.npz", "d/12/text", "d/2/text"):
         await blobs.put(principal, path, b"x")
     await blobs.put(stranger, "d/1/original", b"x")
 
@@ -112,7 +112,7 @@ async def test_a_folder_is_deleted_with_all_that_is_in_it_and_nothing_else(
 
     kept = [path for path in ("d/1/original", "d/12/text", "d/2/text") if await blobs.exists(principal, path)]
     assert kept == ["d/12/text", "d/2/text"]
-    assert not await blobs.exists(principal, "d/1/vectors/e5-384-a1-c1/00000.npy")
+    assert not await blobs.exists(principal, "d/1/vectors/e5-384-a1-c1/00000.npz")
     assert await blobs.exists(stranger, "d/1/original")
 
 
@@ -121,7 +121,7 @@ async def test_the_folders_of_versions_are_listed_with_the_time_of_their_newest_
 ) -> None:
     begun = datetime.now(UTC)
     one, other = new_id(), new_id()
-    for path in (f"{one}/1/original", f"{one}/12/text", f"{other}/1/vectors/e5/00000.npy", f"{one}/1/text"):
+    for path in (f"{one}/1/original", f"{one}/12/text", f"{other}/1/vectors/e5/00000.npz", f"{one}/1/text"):
         await blobs.put(principal, path, b"x")
     for elsewhere in ("imports/1/manifest", f"{one}/original", f"{one}/draft/original"):
         await blobs.put(principal, elsewhere, b"x")

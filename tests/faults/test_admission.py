@@ -190,6 +190,7 @@ async def test_a_locked_database_is_503_and_steps_try_again(
     step: str, seconds: int, world: World, client: Client
 ) -> None:
     """A50."""
+    await client.answered(await client.ask("Are you warm?"))  # the API's first question waits for the tokenizer
     world.stack.arm(f"documents.{step}.before=delay:1*1")
     upload = await client.upload()
     await struck(world)

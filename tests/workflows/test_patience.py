@@ -1,6 +1,7 @@
 """What an attempt leaves to the next one: how many died while they read a document, and when a fault is given up."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,15 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 from activities.documents import DocumentActivities
 from activities.heartbeat import heartbeating, survived
 from agents.options import FAULTS, PARSE_DEATHS
-from domain.errors import ResourceLimit
+from domain.accounts import Principal
+from domain.errors import DatabaseUnavailable, ResourceLimit
+from domain.ports import UsageRecords
+from domain.usage import ProviderCall
 from infra.boundary import Boundary
+from infra.services import Services
 from tests.platform import Platform, User
+from tests.provider.script import Fault
+from tests.provider.server import ScriptedProvider
 
 
 def environment(**facts: Any) -> ActivityEnvironment:
@@ -23,20 +30,49 @@ def environment(**facts: Any) -> ActivityEnvironment:
     return made
 
 
+def activities_of(services: Services, **instead: Any) -> DocumentActivities:
+    ports = ("documents", "blobs", "parser", "tokenizer", "embedder", "store", "usage", "events")
+    return DocumentActivities(**{port: getattr(services, port) for port in ports} | instead)
+
+
+class Reluctant:
+    """A ledger whose database is away at first."""
+
+    def __init__(self, usage: UsageRecords) -> None:
+        self._usage = usage
+        self._away = True
+
+    async def record(self, principal: Principal, calls: Sequence[ProviderCall]) -> None:
+        if self._away:
+            self._away = False
+            raise DatabaseUnavailable
+        await self._usage.record(principal, calls)
+
+
+async def test_what_was_bought_and_not_written_down_is_written_down_later_and_not_bought_again(
+    buying: Platform, buyer: User, provider: ScriptedProvider
+) -> None:
+    provider.script(Fault(status=401, kind="embedding"))
+    parked = await buyer.upload("lock.txt", b"The lock opens at six.")
+    state = {"tenant": buyer.tenant, "account": buyer.account, "document": parked["document_id"], "version": 1}
+    activities = activities_of(buying.services, usage=Reluctant(buying.services.usage))
+    provider.reset()
+
+    with pytest.raises(DatabaseUnavailable):
+        await environment().run(activities.embed, state)
+    done = await environment(attempt=2).run(activities.embed, state)
+    await environment(attempt=3).run(activities.embed, state)
+
+    usage = (await buyer.http.get("/api/v1/usage")).json()
+    assert done == {"chunks": 1, "billed": 1}
+    assert len(provider.calls) == 1
+    assert [(line["purpose"], line["calls"]) for line in usage["by_purpose"]] == [("embedding", 1)]
+
+
 async def test_a_document_that_let_three_workers_die_is_the_one_to_blame(quiet: Platform, user: User) -> None:
     run = await user.upload("lock.txt", b"The lock opens at six.")
     state = {"tenant": user.tenant, "account": user.account, "document": run["document_id"], "version": 1}
-    services = quiet.services
-    activities = DocumentActivities(
-        services.documents,
-        services.blobs,
-        services.parser,
-        services.tokenizer,
-        services.embedder,
-        services.store,
-        services.usage,
-        services.events,
-    )
+    activities = activities_of(quiet.services)
 
     again = await environment(heartbeat_details=[PARSE_DEATHS - 1]).run(activities.parse, state)
     with pytest.raises(ResourceLimit):
