@@ -38,3 +38,5 @@ bench: setup  ## Measure latency and throughput on this machine and print a tabl
 
 faults: setup  ## Kill, stop and cut everything for up to an hour; nothing may be lost or done twice (FAULTS_SEED=N repeats)
 	@$(RUN) pytest tests/faults -m "" -s
+	@MOORAGE_FUZZ_REQUESTS=10000 $(RUN) pytest tests/fuzz -s
+	@MOORAGE_APART_OPERATIONS=100000 $(RUN) pytest tests/authz/test_tenants_apart.py -s

@@ -6,7 +6,7 @@ import structlog
 from fastapi.exceptions import RequestValidationError
 
 from api import views
-from api.deps import Address, Caller, CurrentLogin, Hashers, Platform
+from api.deps import Address, Caller, CurrentLogin, Hashers, Platform, SignedIn
 from api.routing import Router
 from api.schemas.accounts import Account, PasswordChange, Refresh, Registration, TokenPair
 from api.schemas.accounts import Login as LoginBody
@@ -82,7 +82,7 @@ async def logout(current: CurrentLogin, platform: Platform) -> None:
 
 
 @router.post("/logout-all", status_code=204)
-async def logout_all(principal: Caller, platform: Platform) -> None:
+async def logout_all(principal: SignedIn, platform: Platform) -> None:
     await platform.accounts.end_all(principal)
     platform.login_states.forget(principal)
     log.info("auth_logged_out_everywhere", account=principal.account)
