@@ -9,7 +9,7 @@ from tests.faults.nemesis import Nemesis
 @dataclass
 class Figures:
     nemesis: Nemesis
-    resumed: list[float] = field(default_factory=list)  # seconds that work took whose worker was killed in it
+    resumed: list[float] = field(default_factory=list)  # seconds by which work was late whose worker was killed in it
     scenarios: int = 0
     documents: int = 0
     turns: int = 0
@@ -23,7 +23,7 @@ class Figures:
             f"scenarios checked        {self.scenarios}",
             f"processes killed         {len(times) + self.nemesis.downs}",
             f"back and ready           {_spread(times)}",
-            f"killed work done         {_spread(self.resumed)}",
+            f"killed work late by      {_spread(self.resumed)}",
             f"documents, turns         {self.documents}, {self.turns}: none lost, none twice",
             f"activities run again     {self.repeated}",
             f"provider calls           {self.calls}, of them by workers that died {self.surplus}",

@@ -27,7 +27,7 @@ from tests.provider.server import ScriptedProvider
 
 STORES = ("temporal", "redis", "weaviate")
 PLATFORM = ("worker-documents", "worker-chat", "api")
-SPARE = "worker-documents-2"
+SPARES = {"worker-documents": "worker-documents-2", "worker-chat": "worker-chat-2"}
 DIMENSIONS = 64
 
 
@@ -96,7 +96,8 @@ async def launched(home: Path, *, seed: int = 0, spare: bool = True, **settings:
         await supervisor.run(_told(platform.migrate(), ours))
         processes = [_told(process, ours) for process in platform.processes()]
         if spare:
-            processes.append(_spare(processes[0], ports.port("spare-metrics")))
+            workers = [process for process in processes if process.name in SPARES]
+            processes += [_spare(worker, ports.port(f"{SPARES[worker.name]}-metrics")) for worker in workers]
         await supervisor.start(processes)
         yield Stack(
             home=home,
@@ -138,7 +139,7 @@ def _spare(worker: Process, port: int) -> Process:
     """A second worker of the same queue, without the first one's low priority."""
     return replace(
         _told(worker, {"MOORAGE_METRICS_PORT": str(port)}),
-        name=SPARE,
+        name=SPARES[worker.name],
         ready=answering(f"http://127.0.0.1:{port}/metrics"),
         nice=0,
     )

@@ -18,6 +18,13 @@ PACE = 0.05  # seconds per token
 WORDS = " ".join(f"word{number}" for number in range(40))  # two seconds of answer
 
 
+async def took(client: Client) -> float:
+    """Seconds from a question to its answer."""
+    began = time.monotonic()
+    await client.answered(await client.ask("Say it word by word."))
+    return time.monotonic() - began
+
+
 @pytest.mark.parametrize(
     ("token", "ms"), [("middle", 1000), pytest.param("first", 250, marks=full), pytest.param("last", 1900, marks=full)]
 )
@@ -27,13 +34,10 @@ async def test_a_worker_killed_while_it_answers_leaves_one_answer(
     """A06."""
     world.stack.provider.manners.pace = PACE
     world.stack.provider.manners.answer = lambda _: WORDS
+    undisturbed = await took(client)
     world.stack.arm(f"chat.answer.during:{ms}=kill*1")
-    began = time.monotonic()
-    question = await client.ask("Say it word by word.")
 
-    await client.answered(question)
-
-    world.figures.resumed.append(time.monotonic() - began)
+    world.figures.resumed.append(await took(client) - undisturbed)
     world.stack.provider.manners.pace = 0
     assert world.stack.struck() == 1, token
     await assert_world(world, client)

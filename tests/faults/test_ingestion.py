@@ -7,13 +7,14 @@ import time
 import pytest
 
 from tests.faults.client import Client
-from tests.faults.stack import SPARE
+from tests.faults.stack import SPARES
 from tests.faults.world import World, assert_world, idle, struck
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
 LONG = 150  # sentences: some twenty chunks
 RECOVERY = 10.0 + 10.0  # heartbeat and a retry, and the start of a worker while others use the machine
+WORKERS = ["worker-documents", SPARES["worker-documents"]]
 full = pytest.mark.faults
 
 
@@ -51,7 +52,7 @@ async def test_uploads_go_on_while_workers_are_killed(
     uploads: int, over: float, every: tuple[float, float], world: World, client: Client
 ) -> None:
     """A10."""
-    killing = asyncio.create_task(world.nemesis.harass(["worker-documents", SPARE], every, world.log.seed))
+    killing = asyncio.create_task(world.nemesis.harass(WORKERS, every, world.log.seed))
 
     async def later(number: int) -> None:
         await asyncio.sleep(over * number / uploads)
@@ -71,7 +72,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_its_step(world: World, cli
     upload = await client.upload()
     await struck(world)
 
-    stopped = {name: world.nemesis.terminate(name) for name in ("worker-documents", SPARE)}
+    stopped = {name: world.nemesis.terminate(name) for name in WORKERS}
     await asyncio.gather(*(world.nemesis.gone(name, pid, seconds=20) for name, pid in stopped.items()))
     await client.ready(upload)
 

@@ -21,12 +21,12 @@ from infra.stack.process import Process
 from infra.stack.stores import supervised_stores
 from tests.faults.client import Client, joined
 from tests.faults.oplog import OpLog
-from tests.faults.stack import SPARE, STORES
+from tests.faults.stack import SPARES, STORES
 from tests.faults.world import World, assert_world
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(300)]
 
-GROUPS = {"stores": STORES, "api": ("api",), "workers": ("worker-documents", "worker-chat", SPARE)}
+GROUPS = {"stores": STORES, "api": ("api",), "workers": (*SPARES, *SPARES.values())}
 APART = 2.0  # seconds between two groups
 
 
