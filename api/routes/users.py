@@ -31,4 +31,6 @@ async def users(principal: Owner, platform: Platform, limit: Limit = 50, cursor:
 async def change(user_id: Id, body: UserPatch, principal: Owner, platform: Platform) -> Account:
     """All of it or nothing."""
     wanted = UserChange(is_active=body.is_active, token_limit=body.token_limit, role=body.role)
-    return views.account(await platform.users.change(principal, user_id, wanted))
+    changed = await platform.users.change(principal, user_id, wanted)
+    platform.login_states.forget(changed.principal)
+    return views.account(changed)

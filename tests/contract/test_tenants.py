@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from domain.access import UserChange
-from domain.accounts import Account, Principal, Role
+from domain.accounts import Account, Login, Principal, Role
 from domain.audit import Event
 from domain.errors import NotFound, UsernameTaken
+from domain.names import new_id
 from infra.sql import tenants as sql
 from infra.sql.tables import accounts, metadata
 from tests.contract.records import Records, a_call, a_newcomer
@@ -101,6 +102,7 @@ async def everything(records: Records, me: Principal) -> None:
     await records.answer(member.principal, asked, a_call(asked))
     await records.ask(member.principal, billable=True, conversation_id=asked.conversation_id)
     await records.keys.create(member.principal, "laptop", None)
+    await records.accounts.end(Login(member.principal, new_id(), 0))
 
 
 async def test_nothing_of_an_erased_tenant_is_left_and_nothing_else_is_gone(

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 
-LANES = 3  # at once
+LANES = 1  # at once: hypothesis reads sources, which Python 3.11 cannot do in two threads (cpython issue 106905)
 ROUND = 30  # examples of each operation, of each kind, per round
 PATIENCE = 30  # seconds; a request that takes longer is a finding
+ENDING = {"/api/v1/auth/logout", "/api/v1/auth/logout-all"}  # would end the login that everything else is sent with
 CALM = {"wait": 1}  # nobody works on what is admitted here: waiting for it would only take time
 
 
@@ -105,6 +106,7 @@ class Fuzz:
         if isinstance(case.query, dict) and "wait" in case.query:
             case.query = {**case.query, **CALM}
         headers = {"Authorization": f"Bearer {self.token}"} if chance.random() < 0.95 else {}
+        headers = {} if case.path in ENDING else headers
         given = case.as_transport_kwargs(base_url=self.base_url, headers=headers)
         began = time.monotonic()
         try:
