@@ -6,6 +6,7 @@ On two cores that beats every padded batch, and it is more exact: int8 activatio
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -102,7 +103,13 @@ class LocalEmbedder:
         return [len(encoding.ids) for encoding in encodings]
 
     def _cuts(self, text: str, limit: int) -> list[int]:
-        return list(_cuts(self._tokenizer().encode(text, add_special_tokens=False), limit))
+        """A piece that needs more tokens once it stands alone is cut again."""
+        cuts = [at for at in _cuts(self._tokenizer().encode(text, add_special_tokens=False), limit) if at]
+        edges = [0, *cuts, len(text)] if cuts else []
+        counts = self._counts([text[first:last] for first, last in pairwise(edges)])
+        too_long = [first for first, count in zip(edges, counts, strict=False) if count > limit]
+        again = [first + at for first in too_long for at in self._cuts(text[first : _after(edges, first)], limit)]
+        return sorted({*cuts, *again})
 
     def _tokenizer(self) -> Tokenizer:
         with self._loading:
@@ -126,14 +133,21 @@ class LocalEmbedder:
         return build(self._cache)
 
 
+def _after(edges: Sequence[int], first: int) -> int:
+    return edges[edges.index(first) + 1]
+
+
 def _cuts(encoding: Encoding, limit: int) -> Iterator[int]:
     """Offsets before the tokens where a new piece begins: at the last start of a word in reach, else in the word."""
     tokens, offsets = encoding.tokens, encoding.offsets
     begin = 0
     while begin + limit < len(tokens):
+        last = begin
         reach = range(begin + limit, begin + limit // 2, -1)
         inside = begin + limit - min(SLACK, limit // 4)
         begin = next((at for at in reach if tokens[at].startswith(WORD_START)), inside)
+        while begin > last + 1 and offsets[begin - 1][0] == offsets[begin][0]:
+            begin -= 1  # the tokens of one character (a ligature has many) go to the next piece together
         yield offsets[begin][0]
 
 

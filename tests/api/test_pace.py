@@ -8,6 +8,7 @@ import pytest
 
 from domain import rates
 from domain.accounts import Principal
+from domain.names import new_id
 from domain.rates import Rate
 from infra.rates import LocalRates, RedisRates
 from infra.redis import pool
@@ -65,7 +66,7 @@ async def test_one_account_does_not_use_up_what_another_has(quiet: Platform) -> 
 async def test_calls_without_a_token_count_by_address_before_they_do_anything(quiet: Platform) -> None:
     http, counting = limited(quiet)
 
-    login = {"username": "nobody", "password": "nothing"}
+    login = {"username": new_id(), "password": "nothing"}
     answers = [await http.post("/api/v1/auth/login", json=login) for _ in range(4)]
 
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
