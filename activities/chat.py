@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from activities.context import attempt, operation_ids, principal_of
 from activities.heartbeat import heartbeating
+from activities.meter import Asked, Call, Meter
 from activities.retrieval import Find, Retriever
+from agents import prompts
 from agents.options import CONDENSE_CALLS
+from agents.prompts import Message
 from agents.state import TurnRef
 from domain.accounts import Principal
 from domain.chat import WINDOW, Answer, Completion, Finish, Line, Prompt, Speaker, Turn, not_found
 from domain.citations import cite
 from domain.errors import EarlierTurnOpen, NotFound, Permanent, ProviderMalformed
-from domain.ports import Answerer, Events, Tokenizer, TurnRecords, UsageRecords, Windows
-from domain.usage import Delivery, ProviderCall, Purpose
+from domain.ports import Answerer, Events, Tokenizer, TurnRecords, Windows
+from domain.usage import ProviderCall, Purpose, cautious
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class ChatActivities:
     retriever: Retriever
     answerer: Answerer
     tokenizer: Tokenizer
-    usage: UsageRecords
+    meter: Meter
     events: Events
 
     async def recall(self, state: TurnRef) -> dict[str, Any]:
@@ -39,26 +42,33 @@ class ChatActivities:
         return {"history": len(history), "use_rag": turn.use_rag}
 
     async def condense(self, state: TurnRef) -> dict[str, Any]:
-        """Make a question that stands alone. When the model fails twice the raw question has to do."""
+        """Make a question that stands alone, once. When the model fails twice the raw question has to do."""
         principal, turn = await self._turn(state)
+        if turn.query is not None:  # an earlier attempt came so far
+            return {"flags": list(turn.flags)}
         history = await self._history(principal, turn)
-        began = time.perf_counter()
-        completion, flags = await self._condensed(turn, history)
-        if completion is not None:
-            await self.usage.record(principal, [_call(completion, turn, Purpose.CONDENSE, next(operation_ids()))])
-        query = completion.text if completion else with_earlier_question(turn.question, history)
-        await self.turns.note_query(principal, turn, query, flags=flags, timings={"condense": _since(began)})
+        flags = [] if await self._condensed(principal, turn, history) else ["condense_failed"]
+        if flags or not self.answerer.talks:
+            await self.turns.note_query(principal, turn, with_earlier_question(turn.question, history), flags=flags)
         return {"flags": flags}
 
-    async def _condensed(self, turn: Turn, history: Sequence[Line]) -> tuple[Completion | None, list[str]]:
-        """(standalone question or None, flags). A refused rewriting is no reason to refuse the answer."""
+    async def _condensed(self, principal: Principal, turn: Turn, history: Sequence[Line]) -> bool:
+        """False when the model failed: a refused rewriting is no reason to refuse the answer."""
+        if not self.answerer.talks:
+            return True
         if attempt() > CONDENSE_CALLS:
-            return None, ["condense_failed"]
+            return False
+        began = time.perf_counter()
+        sent = prompts.condense(turn.question, history, prompts.marker())
         try:
-            async with heartbeating():
-                return await self.answerer.condense(turn.question, history, turn.model), []
+            async with heartbeating(), self._call(principal, turn, Purpose.CONDENSE, sent) as call:
+                completion = await self.answerer.condense(turn.question, history, turn.model)
+                assert completion is not None
+                calls, timings = [_reply(call, completion)], {"condense": _since(began)}
+                await self.turns.note_query(principal, turn, completion.text, flags=[], calls=calls, timings=timings)
         except Permanent:
-            return None, ["condense_failed"]
+            return False
+        return True
 
     async def retrieve(self, state: TurnRef) -> dict[str, Any]:
         """Find passages for the question and keep them with the turn."""
@@ -91,38 +101,40 @@ class ChatActivities:
         }
 
     async def _answer(self, principal: Principal, turn: Turn) -> Turn:
+        """Without evidence no model is asked: it could only invent."""
         began = time.perf_counter()
         history = await self._history(principal, turn)
-        async with heartbeating():
-            completion = await self._complete(turn, history)
+        if turn.use_rag and not turn.relevant:
+            unasked = Completion(text=not_found(turn.question), model="", finish=Finish.NOT_FOUND)
+            return await self._commit(principal, turn, history, unasked, [], began)
+        prompt = _prompt(turn, history)
+        sent = prompts.answer(prompt, prompts.marker())
+        async with heartbeating(), self._call(principal, turn, Purpose.CHAT, sent) as call:
+            completion = await self._complete(prompt, call)
+            return await self._commit(principal, turn, history, completion, [_reply(call, completion)], began)
+
+    async def _complete(self, prompt: Prompt, call: Call) -> Completion:
+        async for piece in self.answerer.answer(prompt):
+            if isinstance(piece, Completion):
+                return piece
+            call.hear(piece)
+        raise ProviderMalformed("The reply ended without its final part.")
+
+    async def _commit(
+        self,
+        principal: Principal,
+        turn: Turn,
+        history: Sequence[Line],
+        completion: Completion,
+        calls: Sequence[ProviderCall],
+        began: float,
+    ) -> Turn:
         answer = await self._cited(turn, completion)
-        calls = []
-        if completion.model:
-            calls.append(_call(completion, turn, Purpose.CHAT, next(operation_ids())))
         timings = {"answer": _since(began)}
         committed = await self.turns.commit_answer(principal, turn, answer, calls, timings=timings)
         lines = [*history, Line(Speaker.USER, turn.question), Line(Speaker.ASSISTANT, answer.text)]
         await self.windows.put(principal, turn.conversation_id, turn.seq + 1, lines[-WINDOW:])
         return committed
-
-    async def _complete(self, turn: Turn, history: Sequence[Line]) -> Completion:
-        """Without evidence no model is asked: it could only invent."""
-        if turn.use_rag and not turn.relevant:
-            return Completion(text=not_found(turn.question), model="", finish=Finish.NOT_FOUND)
-        prompt = Prompt(
-            question=turn.question,
-            passages=turn.passages if turn.use_rag else (),
-            history=tuple(history),
-            use_rag=turn.use_rag,
-            model=turn.model,
-            temperature=turn.temperature,
-            max_tokens=turn.max_tokens,
-            query=turn.query or turn.question,
-        )
-        async for piece in self.answerer.answer(prompt):
-            if isinstance(piece, Completion):
-                return piece
-        raise ProviderMalformed("The reply ended without its final part.")
 
     async def _cited(self, turn: Turn, completion: Completion) -> Answer:
         cited = cite(turn.query or turn.question, completion.text, turn.passages if turn.use_rag else ())
@@ -133,11 +145,24 @@ class ChatActivities:
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
             estimated=completion.estimated,
-            answer_tokens=(await self.tokenizer.counts([cited.text]))[0] * 3 // 2,
+            answer_tokens=cautious((await self.tokenizer.counts([cited.text]))[0]),
             sources=cited.sources,
             prompt_digest=completion.prompt_digest,
             flags=cited.flags,
         )
+
+    def _call(
+        self, principal: Principal, turn: Turn, purpose: Purpose, sent: Sequence[Message]
+    ) -> AbstractAsyncContextManager[Call]:
+        asked = Asked(
+            op_id=next(operation_ids()),
+            workflow_id=turn.workflow_id,
+            purpose=purpose,
+            model=turn.model or self.answerer.models[0],
+            sent=[message["content"] for message in sent],
+            billable=self.answerer.billable,
+        )
+        return self.meter.call(principal, asked)
 
     async def _turn(self, state: TurnRef) -> tuple[Principal, Turn]:
         principal = principal_of(state)
@@ -167,17 +192,25 @@ def with_earlier_question(question: str, history: Sequence[Line]) -> str:
     return f"{earlier[-1]} {question}" if earlier else question
 
 
-def _call(completion: Completion, turn: Turn, purpose: Purpose, op_id: str) -> ProviderCall:
-    return ProviderCall(
-        op_id=op_id,
-        workflow_id=turn.workflow_id,
-        purpose=purpose,
-        model=completion.model,
-        prompt_tokens=completion.prompt_tokens,
-        completion_tokens=completion.completion_tokens,
-        delivery=Delivery.ESTIMATED if completion.estimated else Delivery.DELIVERED,
-        billable=completion.billable,
-        at=datetime.now(UTC),
+def _prompt(turn: Turn, history: Sequence[Line]) -> Prompt:
+    return Prompt(
+        question=turn.question,
+        passages=turn.passages if turn.use_rag else (),
+        history=tuple(history),
+        use_rag=turn.use_rag,
+        model=turn.model,
+        temperature=turn.temperature,
+        max_tokens=turn.max_tokens,
+        query=turn.query or turn.question,
+    )
+
+
+def _reply(call: Call, completion: Completion) -> ProviderCall:
+    return call.answered(
+        completion.model,
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        estimated=completion.estimated,
     )
 
 

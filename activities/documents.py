@@ -6,7 +6,7 @@ original --parse--> text, layout --embed--> chunks, vectors (in parts) --index--
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +15,7 @@ from temporalio import activity
 
 from activities.context import operation_ids, principal_of
 from activities.heartbeat import heartbeating, survived
+from activities.meter import Asked, Meter
 from agents.options import PARSE_DEATHS
 from agents.state import VersionRef
 from domain import chunking, names
@@ -22,7 +23,7 @@ from domain.accounts import Principal
 from domain.analysis import terms
 from domain.documents import Block, Parsed, Span, Version
 from domain.errors import NoText, ResourceLimit, RunFinished, StoreUnavailable
-from domain.ports import Blobs, DocumentRecords, Embedder, Events, Parser, Tokenizer, UsageRecords, VectorStore
+from domain.ports import Blobs, DocumentRecords, Embedder, Events, Parser, Tokenizer, VectorStore
 from domain.search import Embedded, Generation, IndexedChunk, Vectors, meta_term
 from domain.usage import Delivery, ProviderCall, Purpose
 
@@ -63,7 +64,7 @@ class DocumentActivities:
     tokenizer: Tokenizer
     embedder: Embedder
     store: VectorStore
-    usage: UsageRecords
+    meter: Meter
     events: Events
 
     async def parse(self, state: VersionRef) -> dict[str, Any]:
@@ -166,14 +167,45 @@ class DocumentActivities:
                 bought = _bought(await self.blobs.get(principal, path))
             else:
                 texts = [_in_context(version, text, span) for span in some]
-                bought = _Bought(await self.embedder.passages(texts), next(operations), datetime.now(UTC))
-                await self.blobs.put(principal, path, _npz(bought))
+                bought = await self._buy(principal, version, texts, path, next(operations))
             if self.embedder.billable:
-                await self.usage.record(principal, [_call(bought, version, principal)])
+                await self.meter.record(principal, self._line(principal, version, bought))
                 billed += 1
             if activity.in_activity():
                 activity.heartbeat(part)
         return billed
+
+    async def _buy(
+        self, principal: Principal, version: Version, texts: Sequence[str], path: str, op_id: str
+    ) -> _Bought:
+        asked = Asked(
+            op_id=op_id,
+            workflow_id=names.ingest_run(principal.tenant, version.document_id, version.version),
+            purpose=Purpose.EMBEDDING,
+            model=self.embedder.model,
+            sent=texts,
+            billable=self.embedder.billable,
+        )
+        async with self.meter.call(principal, asked) as call:
+            embedded = await self.embedder.passages(texts)
+            bought = _Bought(embedded, op_id, call.answered(embedded.model, embedded.tokens).at)
+            await self.blobs.put(principal, path, _npz(bought))
+        return bought
+
+    def _line(self, principal: Principal, version: Version, bought: _Bought) -> ProviderCall:
+        return self.meter.priced(
+            ProviderCall(
+                op_id=bought.op_id,
+                workflow_id=names.ingest_run(principal.tenant, version.document_id, version.version),
+                purpose=Purpose.EMBEDDING,
+                model=bought.embedded.model,
+                prompt_tokens=bought.embedded.tokens,
+                completion_tokens=0,
+                delivery=Delivery.DELIVERED,
+                billable=True,
+                at=bought.at,
+            )
+        )
 
     async def _counted(self, principal: Principal, version: Version, generation: Generation, expected: int) -> None:
         key = names.version_key(version.document_id, version.version)
@@ -219,20 +251,6 @@ def _indexed(principal: Principal, version: Version, text: str, span: Span, vect
         page=span.page,
         meta=tuple(meta_term(key, value) for key, value in version.metadata.items()),
         vector=vector,
-    )
-
-
-def _call(bought: _Bought, version: Version, principal: Principal) -> ProviderCall:
-    return ProviderCall(
-        op_id=bought.op_id,
-        workflow_id=names.ingest_run(principal.tenant, version.document_id, version.version),
-        purpose=Purpose.EMBEDDING,
-        model=bought.embedded.model,
-        prompt_tokens=bought.embedded.tokens,
-        completion_tokens=0,
-        delivery=Delivery.DELIVERED,
-        billable=True,
-        at=bought.at,
     )
 
 

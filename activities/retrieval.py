@@ -6,13 +6,13 @@ Used by the chat graph's `retrieve` and by the search route, so that both see th
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
+from activities.meter import Asked, Meter
 from domain.accounts import Principal
 from domain.errors import DimensionMismatch
-from domain.ports import DocumentRecords, Embedder, UsageRecords, VectorStore
+from domain.ports import DocumentRecords, Embedder, VectorStore
 from domain.search import Hit, Mode, Passage, Query, Scope, Vector
-from domain.usage import Delivery, ProviderCall, Purpose
+from domain.usage import Purpose
 
 MOST_EXCLUDED = 200  # beyond this many the filter costs more than filtering afterwards (measured: 22 against 8 ms)
 MOST_FETCHED = 400  # when filtering afterwards
@@ -40,11 +40,11 @@ class Found:
 
 
 class Retriever:
-    def __init__(self, documents: DocumentRecords, store: VectorStore, embedder: Embedder, usage: UsageRecords) -> None:
+    def __init__(self, documents: DocumentRecords, store: VectorStore, embedder: Embedder, meter: Meter) -> None:
         self._documents = documents
         self._store = store
         self._embedder = embedder
-        self._usage = usage
+        self._meter = meter
 
     async def find(self, principal: Principal, find: Find, *, op_id: str, workflow_id: str | None = None) -> Found:
         """Raises DimensionMismatch when the collection belongs to another embedding model."""
@@ -66,20 +66,19 @@ class Retriever:
     async def _embed(self, principal: Principal, find: Find, op_id: str, workflow_id: str | None) -> Vector | None:
         if find.mode is Mode.KEYWORD:
             return None
-        embedded = await self._embedder.query(find.text)
-        if self._embedder.billable:
-            call = ProviderCall(
-                op_id=op_id,
-                workflow_id=workflow_id,
-                purpose=Purpose.EMBEDDING,
-                model=embedded.model,
-                prompt_tokens=embedded.tokens,
-                completion_tokens=0,
-                delivery=Delivery.DELIVERED,
-                billable=True,
-                at=datetime.now(UTC),
-            )
-            await self._usage.record(principal, [call])
+        asked = Asked(
+            op_id=op_id,
+            workflow_id=workflow_id,
+            purpose=Purpose.EMBEDDING,
+            model=self._embedder.model,
+            sent=[find.text],
+            billable=self._embedder.billable,
+        )
+        async with self._meter.call(principal, asked) as call:
+            embedded = await self._embedder.query(find.text)
+            line = call.answered(embedded.model, embedded.tokens)
+            if self._embedder.billable:
+                await self._meter.record(principal, line)
         vector: Vector = embedded.vectors[0]
         return vector
 

@@ -197,5 +197,6 @@ class SweepActivities:
         state = State.FAILED if live.state is State.SUCCEEDED else live.state
         code = None if state is State.CANCELLED else live.code or "internal"
         closed = await self.runs.close(principal, command.workflow_id, Outcome(state, code))
+        await self.usage.settle(principal, command.workflow_id)
         await self.events.publish(principal, command.workflow_id, EVENTS[state])
         return closed

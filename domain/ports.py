@@ -228,9 +228,13 @@ class TurnRecords(Protocol):
         query: str,
         *,
         flags: Sequence[str],
+        calls: Sequence[ProviderCall] = (),
         timings: Mapping[str, float] | None = None,
     ) -> None:
-        """What `condense` made of the question. `timings`, here and below: milliseconds per stage, merged."""
+        """What `condense` made of the question, and its provider calls, in one transaction.
+
+        `timings`, here and below: milliseconds per stage, merged.
+        """
 
     async def note_passages(
         self,
@@ -265,15 +269,24 @@ class TurnRecords(Protocol):
 
 class UsageRecords(Protocol):
     async def record(self, principal: Principal, calls: Sequence[ProviderCall]) -> None:
-        """Append to the ledger; an op_id that is there already changes nothing."""
+        """Write to the ledger. An open or retried call takes what is said of it later; a delivered or estimated one
+        stays as it is."""
+
+    async def drop(self, principal: Principal, op_id: str) -> None:
+        """The provider refused the call: forget that it was opened."""
 
     async def settle(self, principal: Principal, workflow_id: str) -> int:
         """Move what the run really cost into the month and release its reservation; the tokens counted.
 
-        Idempotent: every call counts once, the reservation is released once.
+        Idempotent: every call counts once, the reservation is released once. A call that is still open was made by
+        an attempt that died: it becomes `retried`.
         """
 
-    async def month(self, principal: Principal, month: str) -> Month: ...
+    async def month(self, principal: Principal, month: str) -> Month:
+        """Raises NotFound when there is no such account in the tenant."""
+
+    async def lines(self, principal: Principal, month: str, *, limit: int, cursor: str | None) -> Page[ProviderCall]:
+        """The account's ledger of a month, newest first; calls that are being made are no lines yet."""
 
 
 # --- the other stores ---------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Tokens: what was bought, what is promised, what is left."""
 
+import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 
@@ -15,14 +16,24 @@ COUNTED = (Purpose.CHAT, Purpose.CONDENSE)  # what a token_limit is about
 
 
 class Delivery(StrEnum):
+    """What became of a call; the API's `outcome`."""
+
+    OPEN = "open"  # being made: no line yet, and a trace of it should its worker die
     DELIVERED = "delivered"
-    ESTIMATED = "estimated"
-    RETRIED = "retried"
+    ESTIMATED = "estimated"  # the provider did not say, or was not let finish
+    RETRIED = "retried"  # bought, and nobody got anything for it: listed, never counted
+
+
+BILLED = (Delivery.DELIVERED, Delivery.ESTIMATED)
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
-    """One reply of a model, written down when it arrives. `op_id` names the attempt and is unique."""
+    """One call of a model, written down before it is made and again when its reply is there.
+
+    `op_id` names the attempt and is unique. `cost` is in billionths of the price list's currency, None without a
+    price.
+    """
 
     op_id: str
     workflow_id: str | None
@@ -33,15 +44,20 @@ class ProviderCall:
     delivery: Delivery
     billable: bool
     at: datetime
+    cost: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PurposeTotal:
+    """Calls that were delivered or estimated. `cost` sums the priced ones; `unpriced` are billable and have none."""
+
     purpose: Purpose
     model: str
     tokens: int
     calls: int
     billable: bool
+    cost: int | None = None
+    unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,23 @@ def next_month(moment: datetime) -> datetime:
     utc = moment.astimezone(UTC)
     year, month = (utc.year + 1, 1) if utc.month == 12 else (utc.year, utc.month + 1)
     return datetime(year, month, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a month has left for a turn: `free` now, `expected` when every running turn has cost nothing."""
+
+    free: int
+    expected: int
+
+
+CAUTION = 1.5  # on our tokenizer's count where the provider's is not at hand
+TURNS_END = timedelta(seconds=5)  # when to come back for what running turns may release
+
+
+def cautious(tokens: int) -> int:
+    """Rather too many than too few of the provider's tokens, from our own tokenizer's count."""
+    return math.ceil(tokens * CAUTION)
 
 
 PASSAGE_TOKENS = 450  # a chunk of 256 model tokens and its label with a long title, counted 1.5 times

@@ -36,6 +36,7 @@ from domain.ports import (
     VectorStore,
     Windows,
 )
+from domain.prices import Prices
 from infra import failpoints
 from infra.blobs import ObjectBlobs
 from infra.embedder import LocalEmbedder
@@ -44,6 +45,7 @@ from infra.limited import LimitedAnswerer, LimitedEmbedder
 from infra.limiter import RedisLimiter
 from infra.login_states import RecentLoginStates
 from infra.parsing.parser import ChildParser
+from infra.prices import price_list
 from infra.rates import RedisRates
 from infra.redis import RedisEvents, RedisWindows, pool
 from infra.redis_tenant import RedisTenant
@@ -88,6 +90,7 @@ class Services:
     documents: DocumentRecords
     turns: TurnRecords
     usage: UsageRecords
+    prices: Prices
     blobs: Blobs
     store: VectorStore
     embedder: Embedder
@@ -150,6 +153,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             documents=SqlDocuments(database),
             turns=SqlTurns(database),
             usage=SqlUsage(database),
+            prices=price_list(settings.prices),
             blobs=blobs,
             store=store,
             embedder=await _embedder(settings, local, limiter, stack),
@@ -208,13 +212,14 @@ async def _embedder(settings: Settings, local: LocalEmbedder, limiter: Limiter, 
 async def _answerer(settings: Settings, local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack) -> Answerer:
     if not settings.talks:
         return ExtractiveAnswerer(local, local.relevance)
-    from infra.openai import OpenAIAnswerer
+    from infra.openai import OpenAIAnswerer, Patience
 
     answerer = OpenAIAnswerer(
         base_url=settings.openai_base_url,
         api_key=settings.openai_api_key.get_secret_value(),
         model=settings.chat_model,
         tokenizer=local,
+        patience=Patience(settings.first_token_seconds, settings.token_gap_seconds),
     )
     stack.push_async_callback(answerer.aclose)
     return LimitedAnswerer(answerer, limiter, settings.openai_base_url)

@@ -109,10 +109,13 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=_plain("OPENAI_API_KEY"))
     openai_base_url: str = Field("", validation_alias=_plain("OPENAI_BASE_URL"))
     chat_model: str = "gpt-4o-mini"
+    first_token_seconds: float = Field(30.0, gt=0, le=110, description="A step of a turn ends after 120")
+    token_gap_seconds: float = Field(15.0, gt=0, le=110)
     embedder: Literal["local", "openai"] = "local"
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = Field(1536, ge=1, le=8192)
     cache_dir: Path = Path("~/.cache/moorage")
+    prices: Annotated[Path | None, Unset] = Field(None, description="A TOML file, see docs/operations.md")
     failpoints: str = Field("", description="Faults for tests, see infra/failpoints.py")
 
     @model_validator(mode="after")

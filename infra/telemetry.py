@@ -2,9 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Iterable, Mapping
 
 import structlog
 from prometheus_client import Counter, Histogram
+from temporalio import activity
+
+from domain.usage import ProviderCall
 
 REQUESTS = Histogram(
     "moorage_http_request_seconds",
@@ -13,6 +17,31 @@ REQUESTS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 ADMITTED = Counter("moorage_admitted_total", "Requests admitted to become runs", ["kind"])
+LINE = ("purpose", "model", "outcome", "billable")
+CALLS = Counter("moorage_provider_calls_total", "Lines of the ledger", LINE)
+TOKENS = Counter("moorage_provider_tokens_total", "Tokens of the ledger's lines", (*LINE, "direction"))
+OVERSHOT = Counter("moorage_overshot_tokens_total", "Tokens that turns took beyond their reservations")
+
+
+def count_calls(calls: Iterable[ProviderCall]) -> None:
+    """The ledger's numbers, as they are written down."""
+    for call in calls:
+        line = dict(zip(LINE, (call.purpose, call.model, call.delivery, str(call.billable).lower()), strict=True))
+        _count(CALLS, "moorage_provider_calls", 1, line)
+        for direction, tokens in (("prompt", call.prompt_tokens), ("completion", call.completion_tokens)):
+            _count(TOKENS, "moorage_provider_tokens", tokens, {**line, "direction": direction})
+
+
+def count_overshot(tokens: int) -> None:
+    _count(OVERSHOT, "moorage_overshot_tokens", tokens, {})
+
+
+def _count(counter: Counter, name: str, number: int, labels: Mapping[str, str]) -> None:
+    """On the process's own page, which in a worker is Temporal's; that one adds the `_total`."""
+    if activity.in_activity():
+        activity.metric_meter().create_counter(name).add(number, dict(labels))
+    else:
+        (counter.labels(**labels) if labels else counter).inc(number)
 
 
 def configure_logging(level: str, process: str) -> None:

@@ -28,6 +28,8 @@ SINCE = SearchAttributeKey.for_datetime(names.PARKED_AT)
 
 THREAD: Any = {"configurable": {"thread_id": "document"}}  # of the checkpoint, which lives in this run's memory
 GOING = "running"
+FREE = "parse"  # the step before anything is bought
+METERED = "meter-every-end"  # runs before it were metered only when they had succeeded
 RESULT = ("characters", "pages", "chunks", "billed")
 
 
@@ -46,11 +48,15 @@ class IngestDocument:
         except (ActivityError, asyncio.CancelledError) as error:
             if cancelled(error):
                 await report(ingestion.tenant, ingestion.account, State.CANCELLED)
+                if workflow.patched(METERED):
+                    await meter(ingestion.tenant, ingestion.account)
                 if workflow.patched("discard"):
                     await self._discard(ingestion, derived=True)
                 raise
             failure = failure_of(error)
             await report(ingestion.tenant, ingestion.account, State.FAILED, failure)
+            if failure.step != FREE and workflow.patched(METERED):
+                await meter(ingestion.tenant, ingestion.account)
             if failure.closed or not failure.final:
                 await self._discard(ingestion, derived=failure.closed)
             raise failure.error() from None

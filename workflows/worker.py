@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 
 from activities.chat import ChatActivities
 from activities.documents import DocumentActivities
+from activities.meter import Meter
 from activities.reconcile import ReconcileActivities
 from activities.retrieval import Retriever
 from activities.runs import ReplayActivities, Replayer, RunActivities, SweepActivities
@@ -100,15 +101,20 @@ def _activities(services: Services, queue: str) -> list[Any]:
     return [*activities, sweep.sweep, replay.page, discard, reconcile.tenants, reconcile.tenant]
 
 
+def _meter(services: Services) -> Meter:
+    return Meter(services.usage, services.tokenizer, services.prices)
+
+
 def chat_activities(services: Services) -> ChatActivities:
-    retriever = Retriever(services.documents, services.store, services.embedder, services.usage)
+    meter = _meter(services)
+    retriever = Retriever(services.documents, services.store, services.embedder, meter)
     return ChatActivities(
         turns=services.turns,
         windows=services.windows,
         retriever=retriever,
         answerer=services.answerer,
         tokenizer=services.tokenizer,
-        usage=services.usage,
+        meter=meter,
         events=services.events,
     )
 
@@ -121,7 +127,7 @@ def document_activities(services: Services) -> DocumentActivities:
         tokenizer=services.tokenizer,
         embedder=services.embedder,
         store=services.store,
-        usage=services.usage,
+        meter=_meter(services),
         events=services.events,
     )
 

@@ -21,6 +21,7 @@ from domain.accounts import Principal
 from domain.chat import Ask
 from domain.errors import InvalidRequest, NoModel, UnknownModel
 from domain.runs import Command, State
+from domain.usage import cautious
 from infra.services import Services
 
 router = Router(prefix="/api/v1/chat", tags=["chat"])
@@ -88,7 +89,7 @@ async def _ask(platform: Services, body: ChatRequest) -> Ask:
         document_ids=tuple(body.context_docs),
         filters=accepted(body.filters),
         k=body.k,
-        question_tokens=tokens * 3 // 2 + 1,
+        question_tokens=cautious(tokens),
         billable=platform.answerer.billable,
     )
 

@@ -1,5 +1,6 @@
 """Search without an answer."""
 
+from activities.meter import Meter
 from activities.retrieval import Find, Retriever
 from api import views
 from api.deps import Caller, Platform
@@ -24,7 +25,8 @@ async def search(body: SearchRequest, principal: Caller, platform: Platform) -> 
         document_ids=body.document_ids,
         filters=list(accepted(body.filters).values()),
     )
-    retriever = Retriever(platform.documents, platform.store, platform.embedder, platform.usage)
+    meter = Meter(platform.usage, platform.tokenizer, platform.prices)
+    retriever = Retriever(platform.documents, platform.store, platform.embedder, meter)
     found = await retriever.find(principal, find, op_id=f"search:{new_id()}")
     results = [views.search_result(index, passage) for index, passage in enumerate(found.passages, start=1)]
     return SearchResponse(results=results, timings_ms=dict(found.timings))

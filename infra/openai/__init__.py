@@ -3,7 +3,7 @@
 Import it only where one is configured: langchain-openai takes more than a second to load.
 """
 
-from infra.openai.answerer import OpenAIAnswerer
+from infra.openai.answerer import OpenAIAnswerer, Patience
 from infra.openai.embedder import OpenAIEmbedder
 
-__all__ = ["OpenAIAnswerer", "OpenAIEmbedder"]
+__all__ = ["OpenAIAnswerer", "OpenAIEmbedder", "Patience"]

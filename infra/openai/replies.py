@@ -1,6 +1,5 @@
 """What may be believed of a reply: clean text, and a usage that can be true."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -8,9 +7,9 @@ from agents.prompts import Message
 from domain.chat import Finish
 from domain.errors import ProviderRefused, ProviderUnavailable
 from domain.ports import Tokenizer
+from domain.usage import cautious
 
 UNSEEN = 4096  # tokens a provider may add that we do not see: chat templates, its own instructions, reasoning
-CAUTION = 1.5  # on our tokenizer's count where the provider's is not known
 LONGEST_NAME = 128
 REPLACEMENT = "\ufffd"
 
@@ -52,7 +51,7 @@ def believable(
 async def estimate(tokenizer: Tokenizer, prompt: Sequence[Message], text: str) -> tuple[int, int]:
     """(prompt tokens, completion tokens), rather too many than too few."""
     *read, written = await tokenizer.counts([*(message["content"] for message in prompt), text])
-    return math.ceil(sum(read) * CAUTION), math.ceil(written * CAUTION)
+    return cautious(sum(read)), cautious(written)
 
 
 def _within(tokens: object, most: int) -> TypeGuard[int]:

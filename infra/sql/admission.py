@@ -14,13 +14,14 @@ from domain.documents import OnDuplicate, Upload
 from domain.errors import DimensionMismatch, DuplicateDocument, IdempotencyKeyReused, NotFound, QuotaExhausted
 from domain.runs import Command, Kind, State
 from domain.search import Generation
-from domain.usage import month_of, next_month, reservation
-from infra.sql.budgets import reserve
+from domain.usage import TURNS_END, month_of, next_month, reservation
+from infra.sql.budgets import hold_tenant, reserve, room
 from infra.sql.database import Collision, Database, utc_now
 from infra.sql.documents import require
 from infra.sql.encoding import command_of
 from infra.sql.ownership import add, change, pick
 from infra.sql.tables import collections, commands, conversations, documents, turns, versions
+from infra.sql.usage import settle_ended
 
 TITLE = 80  # characters of the first question that name a conversation
 
@@ -214,9 +215,22 @@ async def _reserve(
     tokens = reservation(
         question=ask.question_tokens, window=window, k=ask.k, use_rag=ask.use_rag, max_tokens=ask.max_tokens
     )
-    if not await reserve(connection, principal, month_of(now), tokens):
-        raise QuotaExhausted(retry_after=next_month(now) - now)
-    return tokens
+    month = month_of(now)
+    if await reserve(connection, principal, month, tokens):
+        return tokens
+    if await settle_ended(connection, principal) and await reserve(connection, principal, month, tokens):
+        return tokens
+    raise await _exhausted(connection, principal, tokens, now)
+
+
+async def _exhausted(connection: AsyncConnection, principal: Principal, tokens: int, now: datetime) -> QuotaExhausted:
+    """Says how much was asked for and what is left, and when that may have changed."""
+    left = await room(connection, principal, month_of(now), await hold_tenant(connection, principal))
+    told = f"This turn may take {tokens} tokens, and {left.free} are left this month."
+    if tokens <= left.expected:
+        return QuotaExhausted(f"{told} Running turns may release some: try again soon.", retry_after=TURNS_END)
+    advice = "Ask with a smaller max_tokens or k, or ask for a larger budget."
+    return QuotaExhausted(f"{told} {advice}", retry_after=next_month(now) - now)
 
 
 async def _window_tokens(connection: AsyncConnection, principal: Principal, conversation_id: str) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
 from domain.errors import NotFound
+from domain.usage import Room
 from infra.sql.database import add_missing
 from infra.sql.ownership import change, own, owner, pick
 from infra.sql.tables import accounts, budgets, tenants
@@ -50,6 +51,18 @@ async def spend(connection: AsyncConnection, principal: Principal, month: str, t
 async def release(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> None:
     update = change(principal, budgets).where(budgets.c.month == month)
     await connection.execute(update.values(reserved=budgets.c.reserved - tokens))
+
+
+async def room(connection: AsyncConnection, principal: Principal, month: str, budget: int) -> Room:
+    """What the account's limit and the tenant's budget leave, whichever is less."""
+    limit = pick(principal, accounts, accounts.c.token_limit).where(accounts.c.id == principal.account)
+    columns = [func.coalesce(func.sum(budgets.c[name]), 0) for name in ("used", "reserved")]
+    mine = pick(principal, budgets, *columns).where(budgets.c.month == month)
+    ours = select(*columns).where(budgets.c.tenant_id == principal.tenant, budgets.c.month == month)
+    account = (await connection.execute(mine)).one(), (await connection.execute(limit)).scalar_one()
+    tenant = (await connection.execute(ours)).one(), budget
+    free = min(most - used - reserved for (used, reserved), most in (account, tenant))
+    return Room(max(0, int(free)), max(0, int(min(most - used for (used, _), most in (account, tenant)))))
 
 
 async def _reserve(connection: AsyncConnection, principal: Principal, month: str, tokens: int, budget: int) -> bool:

@@ -1,6 +1,7 @@
 """Conversations and their turns; they belong to the account."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_
@@ -11,7 +12,8 @@ from domain.chat import Answer, Conversation, Line, Speaker, Turn, Utterance
 from domain.errors import NotFound
 from domain.runs import Outcome, Page, State
 from domain.search import Passage
-from domain.usage import ProviderCall
+from domain.usage import Delivery, ProviderCall
+from infra import telemetry
 from infra.sql import runs, usage
 from infra.sql.database import Database, utc_now
 from infra.sql.encoding import encode, turn_of
@@ -60,10 +62,11 @@ class SqlTurns:
         query: str,
         *,
         flags: Sequence[str],
+        calls: Sequence[ProviderCall] = (),
         timings: Mapping[str, float] | None = None,
     ) -> None:
-        """What `condense` made of the question."""
-        await self._note(principal, turn, flags=flags, timings=timings, query=query)
+        """What `condense` made of the question, and its provider calls, in one transaction."""
+        await self._note(principal, turn, flags=flags, timings=timings, calls=calls, query=query)
 
     async def note_passages(
         self,
@@ -89,14 +92,18 @@ class SqlTurns:
         """The answer, its provider calls and the run's outcome in one transaction; the stored turn if there is one."""
         async with self._database.write() as connection:
             # Rows are locked in one order everywhere: command, conversation, turn.
-            first = await runs.close(connection, principal, turn.workflow_id, _succeeded(answer))
-            if first is not None:
+            if await runs.close(connection, principal, turn.workflow_id, _succeeded(answer)) is None:
+                stored = await _one(connection, pick(principal, turns).where(_is(turn.conversation_id, turn.seq)))
+                written = await usage.record(connection, principal, _late(stored, calls))
+                if stored.outcome is State.CANCELLED:  # its metering has gone by
+                    await usage.settle(connection, principal, turn.workflow_id)
+            else:
                 await _touch(connection, principal, turn.conversation_id)
-            stored = await _one(connection, _locked(principal, turn))
-            if first is None:
-                return stored
-            await usage.record(connection, principal, calls)
-            return await _write_answer(connection, principal, stored, answer, timings)
+                stored = await _one(connection, _locked(principal, turn))
+                written = await usage.record(connection, principal, calls)
+                stored = await _write_answer(connection, principal, stored, answer, timings)
+        telemetry.count_calls(written)
+        return stored
 
     async def conversations(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Conversation]:
         async with self._database.read() as connection:
@@ -138,15 +145,18 @@ class SqlTurns:
         *,
         flags: Sequence[str] = (),
         timings: Mapping[str, float] | None,
+        calls: Sequence[ProviderCall] = (),
         **values: Any,
     ) -> None:
-        """Nothing is noted any more once the turn has an outcome. Raises NotFound."""
+        """Nothing is noted any more once the turn has an outcome, but what was bought is. Raises NotFound."""
         async with self._database.write() as connection:
             stored = await _one(connection, _locked(principal, turn))
+            written = await usage.record(connection, principal, calls)
             if stored.outcome is None:
                 values |= {"flags": _merged(stored, flags), "timings": {**stored.timings, **(timings or {})}}
                 update = change(principal, turns).where(_is(turn.conversation_id, turn.seq))
                 await connection.execute(update.values(**values))
+        telemetry.count_calls(written)
 
 
 async def _touch(connection: AsyncConnection, principal: Principal, conversation_id: str) -> None:
@@ -178,6 +188,13 @@ async def _write_answer(
     }
     update = change(principal, turns).where(_is(stored.conversation_id, stored.seq)).values(**row)
     return turn_of((await connection.execute(update.returning(*turns.c))).one())
+
+
+def _late(stored: Turn, calls: Sequence[ProviderCall]) -> Sequence[ProviderCall]:
+    """A reply that came when the turn was over: whoever cancelled it pays for it, nobody pays for a second one."""
+    if stored.outcome is State.CANCELLED:
+        return calls
+    return [replace(call, delivery=Delivery.RETRIED) for call in calls]
 
 
 def _succeeded(answer: Answer) -> Outcome:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Table, event, make_url, text
+from sqlalchemy import Column, ColumnElement, Connection, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     DataError,
@@ -96,6 +96,16 @@ async def add_missing(connection: AsyncConnection, table: Table, rows: Sequence[
     if rows:
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         await connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+async def put(
+    connection: AsyncConnection, key: Column[Any], row: Mapping[str, Any], where: ColumnElement[bool]
+) -> bool:
+    """Insert a row, or overwrite the one that has its key if that one is `where`. False: another one stays."""
+    insert = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(key.table).values(row)
+    fresh = {name: insert.excluded[name] for name in row if name != key.name}
+    statement = insert.on_conflict_do_update(index_elements=[key], set_=fresh, where=where)
+    return (await connection.execute(statement)).rowcount == 1
 
 
 # --- transactions ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from domain.runs import Page
 
 Item = TypeVar("Item")
 NOT_OURS = "The cursor is none of ours; begin the list again without one."
-IDENTIFIER = re.compile(r"[0-9a-f]{32}")
+IDENTIFIER = re.compile(r"[0-9a-zA-Z:._-]{1,255}")
 
 
 async def page(
@@ -25,18 +25,19 @@ async def page(
     *,
     limit: int,
     cursor: str | None,
+    order: tuple[str, str] = ("created_at", "id"),
 ) -> Page[Item]:
-    """Rows by `created_at` and `id` of `table`; the query must select both as `created_at` and `id`.
+    """Rows by a moment and a unique name, the columns `order` of `table`; the query must select both by these names.
 
     Raises InvalidRequest for a cursor that is none of ours.
     """
+    moment, name = (table.c[column] for column in order)
     if cursor is not None:
-        created_at, row_id = _decode(cursor)
-        older = table.c.created_at < created_at
-        query = query.where(or_(older, and_(table.c.created_at == created_at, table.c.id < row_id)))
-    query = query.order_by(table.c.created_at.desc(), table.c.id.desc()).limit(limit + 1)
+        last, last_name = _decode(cursor)
+        query = query.where(or_(moment < last, and_(moment == last, name < last_name)))
+    query = query.order_by(moment.desc(), name.desc()).limit(limit + 1)
     rows = (await connection.execute(query)).all()
-    more = _encode(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
+    more = _encode(*(rows[limit - 1]._mapping[column] for column in order)) if len(rows) > limit else None
     return Page([decode(row) for row in rows[:limit]], more)
 
 

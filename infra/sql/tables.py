@@ -200,6 +200,12 @@ Index(
     sqlite_where=commands.c.outcome.is_(None),
     postgresql_where=commands.c.outcome.is_(None),
 )
+Index(
+    "ix_commands_reserved",
+    commands.c.tenant_id,
+    sqlite_where=commands.c.reserved > 0,
+    postgresql_where=commands.c.reserved > 0,
+)
 
 conversations = Table(
     "conversations",
@@ -310,8 +316,28 @@ provider_calls = Table(
     Column("month", String(7), nullable=False),
     _moment("at"),
     Column("settled", Boolean, nullable=False),
+    Column("cost", BigInteger),  # billionths of the price list's currency
     Index(None, "workflow_id"),
-    Index(None, "account_id", "month"),
+    Index(None, "account_id", "month", "at", "op_id"),
+    Index(  # a month is summed up from the index alone
+        "ix_provider_calls_totals",
+        "tenant_id",
+        "account_id",
+        "month",
+        "purpose",
+        "model",
+        "billable",
+        "delivery",
+        "prompt_tokens",
+        "completion_tokens",
+        "cost",
+    ),
+)
+Index(
+    "ix_provider_calls_open",
+    provider_calls.c.at,
+    sqlite_where=provider_calls.c.delivery == "open",
+    postgresql_where=provider_calls.c.delivery == "open",
 )
 
 budgets = Table(

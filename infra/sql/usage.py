@@ -1,19 +1,29 @@
-"""The ledger: every reply of a model, and the months it is counted in."""
+"""The ledger: every call of a model, and the months it is counted in."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func
+import structlog
+from sqlalchemy import Row, Select, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
 from domain.errors import NotFound
-from domain.usage import COUNTED, Delivery, Month, ProviderCall, Purpose, PurposeTotal, month_of
+from domain.runs import Page
+from domain.usage import BILLED, COUNTED, Delivery, Month, ProviderCall, Purpose, PurposeTotal, month_of
+from infra import telemetry
 from infra.sql import budgets as budget
-from infra.sql.database import Database, add_missing
-from infra.sql.ownership import change, owner, pick
+from infra.sql.database import Database, add_missing, put
+from infra.sql.ownership import change, own, owner, pick, remove
+from infra.sql.paging import page
 from infra.sql.tables import accounts, budgets, commands, provider_calls
+
+OPEN = provider_calls.c.delivery == Delivery.OPEN
+UNDECIDED = provider_calls.c.delivery.in_((Delivery.OPEN, Delivery.RETRIED))
+AT_ONCE = 100  # ended runs that one admission settles
+
+_log = structlog.get_logger()
 
 
 class SqlUsage:
@@ -21,25 +31,30 @@ class SqlUsage:
         self._database = database
 
     async def record(self, principal: Principal, calls: Sequence[ProviderCall]) -> None:
-        """Append to the ledger; an op_id that is there already changes nothing."""
-        if calls:
-            async with self._database.write() as connection:
-                await record(connection, principal, calls)
+        """Write to the ledger. An open or retried call takes what is said of it later; a delivered or estimated one
+        stays as it is."""
+        if not calls:
+            return
+        async with self._database.write() as connection:
+            written = await record(connection, principal, calls)
+        telemetry.count_calls(written)
+
+    async def drop(self, principal: Principal, op_id: str) -> None:
+        """The provider refused the call: forget that it was opened."""
+        async with self._database.write() as connection:
+            await connection.execute(remove(principal, provider_calls).where(provider_calls.c.op_id == op_id, OPEN))
 
     async def settle(self, principal: Principal, workflow_id: str) -> int:
         """Move what the run really cost into the month and release its reservation; the tokens counted.
 
-        Idempotent: every call counts once, the reservation is released once.
+        Idempotent: every call counts once, the reservation is released once. A call that is still open was made by
+        an attempt that died: it becomes `retried`.
         """
         async with self._database.write() as connection:
-            await _release(connection, principal, workflow_id)
-            spent = await _settle_calls(connection, principal, workflow_id)
-            for month, tokens in sorted(spent.items()):
-                await budget.spend(connection, principal, month, tokens)
-        return spent.total()
+            return await settle(connection, principal, workflow_id)
 
     async def month(self, principal: Principal, month: str) -> Month:
-        """Raises NotFound when there is no such account."""
+        """Raises NotFound when there is no such account in the tenant."""
         account = pick(principal, accounts, accounts.c.token_limit).where(accounts.c.id == principal.account)
         counters = pick(principal, budgets, budgets.c.used, budgets.c.reserved).where(budgets.c.month == month)
         async with self._database.read() as connection:
@@ -49,14 +64,60 @@ class SqlUsage:
         if limit is None:
             raise NotFound
         used, reserved = (row.used, row.reserved) if row else (0, 0)
-        lines = [PurposeTotal(Purpose(r.purpose), r.model, int(r.tokens), r.calls, r.billable) for r in totals]
-        return Month(principal.account, month, used, reserved, limit, tuple(lines))
+        return Month(principal.account, month, used, reserved, limit, tuple(map(_total, totals)))
+
+    async def lines(self, principal: Principal, month: str, *, limit: int, cursor: str | None) -> Page[ProviderCall]:
+        """The account's ledger of a month, newest first; calls that are being made are no lines yet."""
+        query = pick(principal, provider_calls).where(provider_calls.c.month == month, ~OPEN)
+        async with self._database.read() as connection:
+            return await page(
+                connection, query, provider_calls, _call, limit=limit, cursor=cursor, order=("at", "op_id")
+            )
 
 
-async def record(connection: AsyncConnection, principal: Principal, calls: Sequence[ProviderCall]) -> None:
+async def record(
+    connection: AsyncConnection, principal: Principal, calls: Sequence[ProviderCall]
+) -> list[ProviderCall]:
+    """The same inside somebody else's transaction; what was written."""
+    replaceable = and_(own(principal, provider_calls), UNDECIDED)
+    written = []
+    for call in calls:
+        row = {**owner(principal, provider_calls), **_row(call)}
+        if call.delivery is Delivery.OPEN:
+            await add_missing(connection, provider_calls, [row])
+        elif await put(connection, provider_calls.c.op_id, row, replaceable):
+            written.append(call)
+    return written
+
+
+async def settle(connection: AsyncConnection, principal: Principal, workflow_id: str) -> int:
     """The same inside somebody else's transaction."""
-    rows = [{**owner(principal, provider_calls), **_row(call)} for call in calls]
-    await add_missing(connection, provider_calls, rows)
+    released = await _release(connection, principal, workflow_id)
+    await _give_up_open_calls(connection, principal, workflow_id)
+    spent = await _settle_calls(connection, principal, workflow_id)
+    for month, tokens in sorted(spent.items()):
+        await budget.spend(connection, principal, month, tokens)
+    if released and spent.total() > released:
+        telemetry.count_overshot(spent.total() - released)
+        _log.warning("budget_overshot", run=workflow_id, tokens=spent.total(), reserved=released)
+    return spent.total()
+
+
+async def settle_ended(connection: AsyncConnection, principal: Principal) -> int:
+    """Settle the tenant's runs that have ended and whose metering has not come round to it; how many.
+
+    Whoever is told that the budget is exhausted must not be told so by a turn that is over.
+    """
+    query = (
+        select(commands.c.account_id, commands.c.workflow_id)
+        .where(commands.c.tenant_id == principal.tenant, commands.c.reserved > 0, commands.c.outcome.is_not(None))
+        .order_by(commands.c.finished_at)
+        .limit(AT_ONCE)
+    )
+    ended = (await connection.execute(query)).all()
+    for row in ended:
+        await settle(connection, Principal(principal.tenant, row.account_id), row.workflow_id)
+    return len(ended)
 
 
 def _row(call: ProviderCall) -> dict[str, Any]:
@@ -72,19 +133,42 @@ def _row(call: ProviderCall) -> dict[str, Any]:
         "month": month_of(call.at),
         "at": call.at,
         "settled": False,
+        "cost": call.cost,
     }
 
 
-async def _release(connection: AsyncConnection, principal: Principal, workflow_id: str) -> None:
-    """The command's row is locked first, so that two settlements of one run follow each other."""
+def _call(row: Row[Any]) -> ProviderCall:
+    return ProviderCall(
+        op_id=row.op_id,
+        workflow_id=row.workflow_id,
+        purpose=Purpose(row.purpose),
+        model=row.model,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        delivery=Delivery(row.delivery),
+        billable=row.billable,
+        at=row.at,
+        cost=row.cost,
+    )
+
+
+async def _release(connection: AsyncConnection, principal: Principal, workflow_id: str) -> int:
+    """The tokens released. The command's row is locked first, so that two settlements of one run follow each other."""
     query = pick(principal, commands, commands.c.reserved, commands.c.reserved_month)
     query = query.where(commands.c.workflow_id == workflow_id).with_for_update()
     row = (await connection.execute(query)).one_or_none()
     if row is None or not row.reserved:
-        return
+        return 0
     update = change(principal, commands).where(commands.c.workflow_id == workflow_id)
     await connection.execute(update.values(reserved=0))
     await budget.release(connection, principal, row.reserved_month, row.reserved)
+    return int(row.reserved)
+
+
+async def _give_up_open_calls(connection: AsyncConnection, principal: Principal, workflow_id: str) -> None:
+    """Their worker died: listed with what was known before the reply, and not counted."""
+    update = change(principal, provider_calls).where(provider_calls.c.workflow_id == workflow_id, OPEN)
+    await connection.execute(update.values(delivery=Delivery.RETRIED))
 
 
 async def _settle_calls(connection: AsyncConnection, principal: Principal, workflow_id: str) -> Counter[str]:
@@ -97,18 +181,38 @@ async def _settle_calls(connection: AsyncConnection, principal: Principal, workf
     )
     spent: Counter[str] = Counter()
     for row in await connection.execute(update):
-        if row.billable and row.purpose in COUNTED and row.delivery != Delivery.RETRIED:
+        if row.billable and row.purpose in COUNTED and row.delivery in BILLED:
             spent[row.month] += row.prompt_tokens + row.completion_tokens
     return spent
 
 
 def _totals(principal: Principal, month: str) -> Select[Any]:
     calls = provider_calls.c
-    tokens = func.sum(calls.prompt_tokens + calls.completion_tokens).label("tokens")
     group = (calls.purpose, calls.model, calls.billable)
+    unpriced = func.sum(case((and_(calls.billable, calls.cost.is_(None)), 1), else_=0))
     return (
-        pick(principal, provider_calls, *group, tokens, func.count().label("calls"))
-        .where(calls.month == month, calls.delivery != Delivery.RETRIED)
+        pick(
+            principal,
+            provider_calls,
+            *group,
+            func.sum(calls.prompt_tokens + calls.completion_tokens).label("tokens"),
+            func.count().label("calls"),
+            func.sum(calls.cost).label("cost"),
+            unpriced.label("unpriced"),
+        )
+        .where(calls.month == month, calls.delivery.in_(BILLED))
         .group_by(*group)
         .order_by(*group)
+    )
+
+
+def _total(row: Row[Any]) -> PurposeTotal:
+    return PurposeTotal(
+        purpose=Purpose(row.purpose),
+        model=row.model,
+        tokens=int(row.tokens),
+        calls=row.calls,
+        billable=row.billable,
+        cost=None if row.cost is None else int(row.cost),
+        unpriced=int(row.unpriced),
     )

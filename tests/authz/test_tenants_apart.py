@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ import pytest
 
 from domain.names import new_id
 from tests.api.test_access import joined
-from tests.platform import Platform, User
+from tests.platform import PASSWORD, Platform, User
 
 OPERATIONS = int(os.environ.get("MOORAGE_APART_OPERATIONS", "5000"))
 SEED = int(os.environ.get("MOORAGE_APART_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 TENANTS, USERS, AT_ONCE = 5, 4, 8  # users of each tenant
+RELOGIN = 600  # seconds
 
 pytestmark = pytest.mark.timeout(120 + OPERATIONS // 15)
 
@@ -27,6 +29,15 @@ class Person:
     canary: str  # the tenant's: in everything its people write
     conversations: list[str] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+    async def stay_logged_in(self) -> None:
+        """Access tokens live for a quarter of an hour."""
+        if time.monotonic() - self.since > RELOGIN:
+            self.since = time.monotonic()
+            username = (await self.user.http.get("/api/v1/auth/me")).json()["username"]
+            tokens = await self.user.http.post("/api/v1/auth/login", json={"username": username, "password": PASSWORD})
+            self.user.http.headers["Authorization"] = f"Bearer {tokens.json()['access_token']}"
 
 
 @dataclass
@@ -79,6 +90,7 @@ class Actor:
 
     async def act(self) -> None:
         person = self.dice.choice(self.model.people)
+        await person.stay_logged_in()
         (deed,) = self.dice.choices([deed for _, deed in self.deeds], [weight for weight, _ in self.deeds])
         await deed(person)
         self.model.done[deed.__name__] += 1
@@ -187,8 +199,10 @@ async def settled(quiet: Platform, model: Model) -> None:
     """Every document is found by its own people, and by nobody else."""
     for run, tenant in model.ingestions.items():
         person = next(person for person in model.people if person.user.tenant == tenant)
+        await person.stay_logged_in()
         assert (await person.user.finished(run))["state"] == "succeeded"
     for person in model.people[::USERS]:
+        await person.stay_logged_in()
         for tenant, canary in model.canaries.items():
             response = await person.user.http.post("/api/v1/search", json={"query": canary, "k": 50})
             model.check(person, response, 200)

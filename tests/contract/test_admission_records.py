@@ -20,7 +20,7 @@ from domain.errors import (
 )
 from domain.names import chat_run, ingest_run, new_id
 from domain.runs import Command, Kind, Outcome, State
-from domain.usage import month_of, reservation
+from domain.usage import TURNS_END, month_of, reservation
 from infra.sql.database import Database
 from infra.sql.tables import accounts
 from tests.contract.records import ASK, GENERATION, OTHER_GENERATION, Records, a_colleague, a_file
@@ -247,6 +247,38 @@ async def test_an_exhausted_budget_says_when_the_next_month_begins(database: Dat
         await records.ask(me, billable=True)
 
     assert raised.value.retry_after == timedelta(hours=1)
+
+
+async def test_a_turn_that_is_over_keeps_nobody_out_though_it_is_not_settled_yet(records: Records) -> None:
+    owner = await records.newcomer(token_limit=COST)
+    me = owner.principal
+    first = await records.ask(me, billable=True)
+    await records.answer(me, first)  # and nothing was bought for it
+
+    await records.ask(me, billable=True)
+
+    with pytest.raises(QuotaExhausted):  # the second one is running
+        await records.ask(me, billable=True)
+
+
+async def test_a_colleagues_turn_that_is_over_keeps_nobody_out_either(records: Records) -> None:
+    owner = await records.newcomer(token_limit=COST)
+    colleague = (await records.colleague(owner.principal)).principal
+    await give_both_the_whole_budget(records, owner.tenant_id, COST)
+    await records.answer(colleague, await records.ask(colleague, billable=True))
+
+    await records.ask(owner.principal, billable=True)
+
+
+async def test_who_waits_for_running_turns_may_come_back_soon(records: Records) -> None:
+    me = (await records.newcomer(token_limit=COST)).principal
+    await records.ask(me, billable=True)
+
+    with pytest.raises(QuotaExhausted) as raised:
+        await records.ask(me, billable=True)
+
+    assert raised.value.retry_after == TURNS_END
+    assert f"may take {COST} tokens, and 0 are left" in raised.value.detail
 
 
 async def test_a_new_month_has_a_new_budget(database: Database) -> None:

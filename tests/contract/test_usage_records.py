@@ -1,9 +1,11 @@
 """Contract of UsageRecords: every call is listed once, counts once, and no reservation outlives its run."""
 
 import asyncio
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 from domain.accounts import Account, Principal
 from domain.errors import NotFound
@@ -150,9 +152,9 @@ async def test_a_month_sums_up_by_purpose_model_and_who_paid(records: Records, m
     await records.usage.record(
         me,
         [
+            a_call(command, cost=7),
             a_call(command),
-            a_call(command),
-            a_call(command, model="model-2"),
+            a_call(command, model="model-2", cost=5),
             a_call(command, purpose=Purpose.EMBEDDING, workflow_id=None, completion_tokens=0),
             a_call(command, billable=False),
             a_call(command, delivery=Delivery.RETRIED),
@@ -162,9 +164,9 @@ async def test_a_month_sums_up_by_purpose_model_and_who_paid(records: Records, m
     totals = (await this_month(records, me)).totals
 
     assert set(totals) == {
-        PurposeTotal(Purpose.CHAT, "model-1", 200, 2, True),
-        PurposeTotal(Purpose.CHAT, "model-2", 100, 1, True),
-        PurposeTotal(Purpose.EMBEDDING, "model-1", 90, 1, True),
+        PurposeTotal(Purpose.CHAT, "model-1", 200, 2, True, cost=7, unpriced=1),
+        PurposeTotal(Purpose.CHAT, "model-2", 100, 1, True, cost=5),
+        PurposeTotal(Purpose.EMBEDDING, "model-1", 90, 1, True, unpriced=1),
         PurposeTotal(Purpose.CHAT, "model-1", 100, 1, False),
     }
     assert len(totals) == 4
@@ -204,3 +206,96 @@ async def test_another_tenant_cannot_settle_a_run(records: Records, me: Principa
 
 async def test_a_run_without_calls_or_command_settles_to_nothing(records: Records, me: Principal) -> None:
     assert await records.usage.settle(me, f"chat:{me.tenant}:{new_id()}:1") == 0
+
+
+async def test_a_refused_call_is_forgotten_and_a_line_is_not(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    refused, line = a_call(command, delivery=Delivery.OPEN), a_call(command)
+    await records.usage.record(me, [refused, line])
+
+    for op_id in (refused.op_id, line.op_id):
+        await records.usage.drop(me, op_id)
+
+    await records.usage.settle(me, command.workflow_id)
+    assert await ledger(records, me) == [line.op_id]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (Delivery.OPEN, Delivery.DELIVERED, Delivery.DELIVERED),
+        (Delivery.OPEN, Delivery.RETRIED, Delivery.RETRIED),
+        (Delivery.RETRIED, Delivery.ESTIMATED, Delivery.ESTIMATED),
+        (Delivery.DELIVERED, Delivery.RETRIED, Delivery.DELIVERED),
+        (Delivery.ESTIMATED, Delivery.DELIVERED, Delivery.ESTIMATED),
+        (Delivery.DELIVERED, Delivery.OPEN, Delivery.DELIVERED),
+    ],
+)
+async def test_a_line_that_counts_stays_and_any_other_may_still_come_to_count(
+    records: Records, me: Principal, first: Delivery, second: Delivery, kept: Delivery
+) -> None:
+    command = await records.ask(me)
+    call = a_call(command, delivery=first)
+
+    await records.usage.record(me, [call])
+    await records.usage.record(me, [replace(call, delivery=second)])
+
+    (line,) = (await records.usage.lines(me, month_of(call.at), limit=10, cursor=None)).items
+    assert line.delivery is kept
+
+
+async def test_a_strangers_line_is_not_overwritten(records: Records, me: Principal, elsewhere: Principal) -> None:
+    command = await records.ask(me)
+    call = a_call(command, delivery=Delivery.RETRIED)
+    await records.usage.record(me, [call])
+
+    await records.usage.record(elsewhere, [replace(call, delivery=Delivery.DELIVERED)])
+
+    assert await ledger(records, elsewhere) == []
+    assert (await this_month(records, me)).totals == ()
+
+
+async def test_the_ledger_of_a_month_is_read_page_by_page_newest_first(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    at = [DECEMBER - timedelta(minutes=number // 2) for number in range(25)]
+    calls = [a_call(command, at=moment) for moment in at]
+    await records.usage.record(me, [*calls, a_call(command, at=JANUARY)])
+
+    seen, cursor = list[str](), None
+    while True:
+        page = await records.usage.lines(me, "2026-12", limit=7, cursor=cursor)
+        seen += [line.op_id for line in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+
+    assert seen == [call.op_id for call in sorted(calls, key=lambda call: (call.at, call.op_id), reverse=True)]
+
+
+async def test_a_line_is_read_as_it_was_written(records: Records, me: Principal) -> None:
+    call = a_call(await records.ask(me), cost=123_456_789_012, model="모델", delivery=Delivery.ESTIMATED)
+
+    await records.usage.record(me, [call])
+
+    assert (await records.usage.lines(me, month_of(call.at), limit=1, cursor=None)).items == [call]
+
+
+async def test_a_turn_beyond_its_reservation_counts_in_full_and_is_reported(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    reserved = (await this_month(records, me)).reserved
+    before = overshot()
+    await records.answer(me, command, a_call(command, prompt_tokens=reserved, completion_tokens=7))
+
+    assert await records.usage.settle(me, command.workflow_id) == reserved + 7
+
+    month = await this_month(records, me)
+    assert (month.used, month.reserved) == (reserved + 7, 0)
+    assert overshot() - before == 7
+
+
+def overshot() -> float:
+    return REGISTRY.get_sample_value("moorage_overshot_tokens_total") or 0.0
+
+
+async def ledger(records: Records, principal: Principal) -> list[str]:
+    lines = await records.usage.lines(principal, month_of(datetime.now(UTC)), limit=100, cursor=None)
+    return [line.op_id for line in lines.items]

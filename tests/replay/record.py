@@ -100,6 +100,7 @@ async def parked(running: Platform, user: User, provider: ScriptedProvider) -> N
         run = await user.upload("lock.txt", LOCK, on_duplicate="new")
         await user.http.post(f"/api/v1/runs/{run['workflow_id']}/{verb}")
         await keep(running.client, run["workflow_id"], f"ingest-parked-then-{verb}")
+        await keep(running.client, run["workflow_id"], f"ingest-{verb}-metered")
     provider.script(Fault.hang())
     response = await user.http.post("/api/v1/documents", files={"file": ("slow.txt", b"Another slow document.")})
     workflow_id = response.json()["workflow_id"]

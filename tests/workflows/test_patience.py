@@ -10,18 +10,17 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
-from activities.documents import DocumentActivities
 from activities.heartbeat import heartbeating, survived
 from agents.options import FAULTS, PARSE_DEATHS
 from domain.accounts import Principal
 from domain.errors import DatabaseUnavailable, ResourceLimit
 from domain.ports import UsageRecords
-from domain.usage import ProviderCall
+from domain.usage import Delivery, ProviderCall
 from infra.boundary import Boundary
-from infra.services import Services
 from tests.platform import Platform, User
 from tests.provider.script import Fault
 from tests.provider.server import ScriptedProvider
+from workflows.worker import document_activities
 
 
 def environment(**facts: Any) -> ActivityEnvironment:
@@ -30,20 +29,15 @@ def environment(**facts: Any) -> ActivityEnvironment:
     return made
 
 
-def activities_of(services: Services, **instead: Any) -> DocumentActivities:
-    ports = ("documents", "blobs", "parser", "tokenizer", "embedder", "store", "usage", "events")
-    return DocumentActivities(**{port: getattr(services, port) for port in ports} | instead)
-
-
 class Reluctant:
-    """A ledger whose database is away at first."""
+    """A ledger whose database is away when the first bill comes."""
 
     def __init__(self, usage: UsageRecords) -> None:
         self._usage = usage
         self._away = True
 
     async def record(self, principal: Principal, calls: Sequence[ProviderCall]) -> None:
-        if self._away:
+        if self._away and calls[0].delivery is Delivery.DELIVERED:
             self._away = False
             raise DatabaseUnavailable
         await self._usage.record(principal, calls)
@@ -55,7 +49,8 @@ async def test_what_was_bought_and_not_written_down_is_written_down_later_and_no
     provider.script(Fault(status=401, kind="embedding"))
     parked = await buyer.upload("lock.txt", b"The lock opens at six.")
     state = {"tenant": buyer.tenant, "account": buyer.account, "document": parked["document_id"], "version": 1}
-    activities = activities_of(buying.services, usage=Reluctant(buying.services.usage))
+    activities = document_activities(buying.services)
+    activities = replace(activities, meter=replace(activities.meter, usage=Reluctant(buying.services.usage)))
     provider.reset()
 
     with pytest.raises(DatabaseUnavailable):
@@ -72,7 +67,7 @@ async def test_what_was_bought_and_not_written_down_is_written_down_later_and_no
 async def test_a_document_that_let_three_workers_die_is_the_one_to_blame(quiet: Platform, user: User) -> None:
     run = await user.upload("lock.txt", b"The lock opens at six.")
     state = {"tenant": user.tenant, "account": user.account, "document": run["document_id"], "version": 1}
-    activities = activities_of(quiet.services)
+    activities = document_activities(quiet.services)
 
     again = await environment(heartbeat_details=[PARSE_DEATHS - 1]).run(activities.parse, state)
     with pytest.raises(ResourceLimit):

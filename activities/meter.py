@@ -1,0 +1,138 @@
+"""Every call of a paid model, written down before it is made and again when it is over, however it ends.
+
+open --reply and its use in one transaction--> delivered | estimated
+open --the caller cancelled--> estimated (what was heard so far), counted
+open --it failed, or the attempt did after it--> retried, not counted
+open --refused, nothing was bought--> no line
+open --the worker died--> retried, when the run is settled
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from temporalio import activity
+
+from domain.accounts import Principal
+from domain.errors import MoorageError, ProviderMalformed
+from domain.ports import Tokenizer, UsageRecords
+from domain.prices import Prices
+from domain.usage import Delivery, ProviderCall, Purpose, cautious
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call about to be made. `sent` is what the model will read, to be counted if it does not say how much."""
+
+    op_id: str
+    workflow_id: str | None
+    purpose: Purpose
+    model: str
+    sent: Sequence[str]
+    billable: bool
+
+
+@dataclass(slots=True)
+class Call:
+    """A call while it lasts."""
+
+    asked: Asked
+    prices: Prices
+    prompt_tokens: int = 0  # estimated, until the reply
+    heard: list[str] = field(default_factory=list)
+    reply: ProviderCall | None = None
+
+    def hear(self, piece: str) -> None:
+        self.heard.append(piece)
+
+    def answered(
+        self, model: str, prompt_tokens: int, completion_tokens: int = 0, *, estimated: bool = False
+    ) -> ProviderCall:
+        """The line of a complete reply. It is for the caller to write it, together with what it makes of the reply."""
+        delivery = Delivery.ESTIMATED if estimated else Delivery.DELIVERED
+        self.reply = self._line(model, prompt_tokens, completion_tokens, delivery)
+        return self.reply
+
+    def opened(self) -> ProviderCall:
+        return self._line(self.asked.model, self.prompt_tokens, 0, Delivery.OPEN)
+
+    def ended(self, completion_tokens: int, *, cancelled: bool) -> ProviderCall:
+        """Of a call that came to nothing."""
+        if self.reply is not None:
+            return self.reply if cancelled else replace(self.reply, delivery=Delivery.RETRIED)
+        delivery = Delivery.ESTIMATED if cancelled else Delivery.RETRIED
+        return self._line(self.asked.model, self.prompt_tokens, completion_tokens, delivery)
+
+    def _line(self, model: str, prompt_tokens: int, completion_tokens: int, delivery: Delivery) -> ProviderCall:
+        return priced(
+            self.prices,
+            ProviderCall(
+                op_id=self.asked.op_id,
+                workflow_id=self.asked.workflow_id,
+                purpose=self.asked.purpose,
+                model=model,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                delivery=delivery,
+                billable=self.asked.billable,
+                at=datetime.now(UTC),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    usage: UsageRecords
+    tokenizer: Tokenizer
+    prices: Prices
+
+    @asynccontextmanager
+    async def call(self, principal: Principal, asked: Asked) -> AsyncIterator[Call]:
+        """Around a call and the use of its reply. A free one is only listed, by whoever uses its reply."""
+        call = Call(asked, self.prices)
+        if not asked.billable:
+            yield call
+            return
+        call.prompt_tokens = cautious(sum(await self.tokenizer.counts(asked.sent)))
+        await self.usage.record(principal, [call.opened()])
+        try:
+            yield call
+        except BaseException as error:  # a cancel is none of ours to keep, but its price is
+            with suppress(MoorageError):  # the database is away: the call stays open until its run is settled
+                await self._end(principal, call, error)
+            raise
+
+    async def record(self, principal: Principal, line: ProviderCall) -> None:
+        await self.usage.record(principal, [line])
+
+    def priced(self, line: ProviderCall) -> ProviderCall:
+        return priced(self.prices, line)
+
+    async def _end(self, principal: Principal, call: Call, error: BaseException) -> None:
+        if call.reply is None and not call.heard and _refused(error):
+            await self.usage.drop(principal, call.asked.op_id)
+            return
+        spoken = (await self.tokenizer.counts(["".join(call.heard)]))[0] if call.heard else 0
+        cancelled = isinstance(error, asyncio.CancelledError) and _asked_for()
+        await self.usage.record(principal, [call.ended(cautious(spoken), cancelled=cancelled)])
+        if cancelled and call.asked.workflow_id:  # its run may have been settled already
+            await self.usage.settle(principal, call.asked.workflow_id)
+
+
+def priced(prices: Prices, line: ProviderCall) -> ProviderCall:
+    if not line.billable:
+        return line
+    return replace(line, cost=prices.cost(line.model, line.prompt_tokens, line.completion_tokens, line.at))
+
+
+def _refused(error: BaseException) -> bool:
+    """By the provider or on the way to it; a malformed reply was made, and has its price."""
+    return isinstance(error, MoorageError) and not isinstance(error, ProviderMalformed)
+
+
+def _asked_for() -> bool:
+    """Somebody cancelled the run; a worker that shuts down or is too late cancels its steps as well."""
+    details = activity.cancellation_details() if activity.in_activity() else None
+    return details is not None and details.cancel_requested
