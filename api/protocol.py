@@ -20,10 +20,12 @@ _log = structlog.get_logger()
 
 class DeadlineProtocol(H11Protocol):
     """One timer per connection. Silence while the answer is made, or while we do not read, is not the client's; between
-    two requests uvicorn's keep-alive timer does the same work.
+    two requests uvicorn's keep-alive timer does the same work. Another one runs while the client does not take what it
+    asked for: some 50 kB have to go within its time, else the connection is cut.
     """
 
     silence = SILENCE
+    _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -32,7 +34,22 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
+        self._taken_again()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes no more: whatever is sent from here on waits in our memory."""
+        super().pause_writing()
+        self._patience = self.loop.call_later(self.silence, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._taken_again()
+        super().resume_writing()
+
+    def _taken_again(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def data_received(self, data: bytes) -> None:
         self._heard = self.loop.time()

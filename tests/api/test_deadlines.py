@@ -6,15 +6,13 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 import httpx
 import pytest
-import uvicorn
 
-from api.app import create_app
 from api.protocol import SILENCE, DeadlineProtocol
 from api.serve import config
+from tests.api.serving import Server, serving
 from tests.platform import Platform, User
 
 BRIEF = 1.0  # seconds, instead of 15
@@ -24,39 +22,10 @@ class Hasty(DeadlineProtocol):
     silence = BRIEF
 
 
-@dataclass
-class Server:
-    port: int
-    uvicorn: uvicorn.Server
-    task: "asyncio.Task[None]"
-
-    async def open(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(data)
-        return reader, writer
-
-    async def ask(self, data: bytes) -> bytes:
-        """All that comes until the server closes."""
-        reader, writer = await self.open(data)
-        try:
-            return await asyncio.wait_for(reader.read(), 10)
-        finally:
-            writer.close()
-
-
 @pytest.fixture
 async def server(quiet: Platform) -> AsyncIterator[Server]:
-    chosen = config(create_app(quiet.services), quiet.services.settings)
-    chosen.http, chosen.port = Hasty, 0
-    running = uvicorn.Server(chosen)
-    running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(running._serve())
-    async with asyncio.timeout(10):
-        while not running.started:
-            await asyncio.sleep(0.01)
-    yield Server(running.servers[0].sockets[0].getsockname()[1], running, task)
-    running.should_exit = True
-    await asyncio.wait_for(task, 15)
+    async with serving(quiet, Hasty) as running:
+        yield running
 
 
 @pytest.fixture
