@@ -1,12 +1,13 @@
 """The work of a turn's nodes: recall, condense, retrieve, answer."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from activities.context import attempt, operation_ids, principal_of
+from activities.context import attempt, cancelled_on_request, operation_ids, principal_of
 from activities.heartbeat import heartbeating
 from activities.meter import Asked, Call, Meter
 from activities.retrieval import Find, Retriever
@@ -16,10 +17,11 @@ from agents.prompts import Message
 from agents.state import TurnRef
 from domain.accounts import Principal
 from domain.chat import WINDOW, Answer, Completion, Finish, Line, Prompt, Speaker, Turn, not_found
-from domain.citations import cite
+from domain.citations import Markers, cite, unquoted
 from domain.errors import EarlierTurnOpen, NotFound, Permanent, ProviderMalformed
-from domain.ports import Answerer, Events, Tokenizer, TurnRecords, Windows
-from domain.usage import ProviderCall, Purpose, cautious
+from domain.events import EventKind
+from domain.ports import Answerer, Events, Tokenizer, TurnRecords, Voice, Windows
+from domain.usage import Delivery, ProviderCall, Purpose, cautious
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class ChatActivities:
         principal, turn = await self._turn(state)
         if turn.outcome is None:
             turn = await self._answer(principal, turn)
-        await self.events.publish(principal, turn.workflow_id, "done")
+        await self.events.publish(principal, turn.workflow_id, EventKind.DONE)
         return {
             "finish": turn.finish,
             "passages": len(turn.sources),
@@ -106,19 +108,49 @@ class ChatActivities:
         history = await self._history(principal, turn)
         if turn.use_rag and not turn.relevant:
             unasked = Completion(text=not_found(turn.question), model="", finish=Finish.NOT_FOUND)
+            async with self.events.speak(principal, turn.workflow_id, attempt()) as voice:
+                voice.say(unasked.text)
             return await self._commit(principal, turn, history, unasked, [], began)
         prompt = _prompt(turn, history)
         sent = prompts.answer(prompt, prompts.marker())
         async with heartbeating(), self._call(principal, turn, Purpose.CHAT, sent) as call:
-            completion = await self._complete(prompt, call)
+            completion = await self._complete(principal, turn, prompt, call)
             return await self._commit(principal, turn, history, completion, [_reply(call, completion)], began)
 
-    async def _complete(self, prompt: Prompt, call: Call) -> Completion:
+    async def _complete(self, principal: Principal, turn: Turn, prompt: Prompt, call: Call) -> Completion:
+        """What is told on the way is what will be kept, letter by letter; also by whoever stops it."""
+        told: list[str] = []
+        try:
+            async with self.events.speak(principal, turn.workflow_id, attempt()) as voice:
+                voice.show([asdict(source) for source in unquoted(prompt.passages)])
+                return await self._read(prompt, call, voice, told)
+        except asyncio.CancelledError:
+            if cancelled_on_request():
+                await self._keep_said(principal, turn, call, "".join(told))
+            raise
+
+    async def _read(self, prompt: Prompt, call: Call, voice: Voice, told: list[str]) -> Completion:
+        markers = Markers(len(prompt.passages))
         async for piece in self.answerer.answer(prompt):
+            told.append(markers.rest() if isinstance(piece, Completion) else markers.feed(piece))
+            voice.say(told[-1])
             if isinstance(piece, Completion):
                 return piece
             call.hear(piece)
         raise ProviderMalformed("The reply ended without its final part.")
+
+    async def _keep_said(self, principal: Principal, turn: Turn, call: Call, said: str) -> None:
+        line = await self.meter.cancelled(call)
+        partial = Completion(
+            text=said,
+            model=line.model,
+            finish=Finish.CANCELLED,
+            prompt_tokens=line.prompt_tokens,
+            completion_tokens=line.completion_tokens,
+            estimated=line.delivery is Delivery.ESTIMATED,
+        )
+        answer = await self._cited(turn, partial)
+        await self.turns.keep_said(principal, turn, answer, [line])
 
     async def _commit(
         self,

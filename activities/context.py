@@ -26,3 +26,9 @@ def operation_ids() -> Iterator[str]:
 
 def attempt() -> int:
     return activity.info().attempt if activity.in_activity() else 1
+
+
+def cancelled_on_request() -> bool:
+    """Somebody cancelled the run; a worker that shuts down or is too late cancels its steps as well."""
+    details = activity.cancellation_details() if activity.in_activity() else None
+    return details is not None and details.cancel_requested

@@ -23,6 +23,7 @@ from domain.accounts import Principal
 from domain.analysis import terms
 from domain.documents import Block, Parsed, Span, Version
 from domain.errors import NoText, ResourceLimit, RunFinished, StoreUnavailable
+from domain.events import EventKind
 from domain.ports import Blobs, DocumentRecords, Embedder, Events, Parser, Tokenizer, VectorStore
 from domain.search import Embedded, Generation, IndexedChunk, Vectors, meta_term
 from domain.usage import Delivery, ProviderCall, Purpose
@@ -119,7 +120,7 @@ class DocumentActivities:
         await self.documents.publish(principal, version.document_id, version.version, chunks=len(spans))
         await self._version(state)  # closed as something else in the meantime: then it is not live
         run = names.ingest_run(principal.tenant, version.document_id, version.version)
-        await self.events.publish(principal, run, "done")
+        await self.events.publish(principal, run, EventKind.DONE)
         return {"chunks": len(spans)}
 
     @activity.defn(name="documents.discard")
@@ -173,7 +174,13 @@ class DocumentActivities:
                 billed += 1
             if activity.in_activity():
                 activity.heartbeat(part)
+            await self._tell(principal, version, min(PART * (part + 1), len(spans)), len(spans))
         return billed
+
+    async def _tell(self, principal: Principal, version: Version, done: int, total: int) -> None:
+        run = names.ingest_run(principal.tenant, version.document_id, version.version)
+        progress = {"done": done, "failed": 0, "total": total, "unit": "chunks"}
+        await self.events.note(principal, run, EventKind.PROGRESS, progress)
 
     async def _buy(
         self, principal: Principal, version: Version, texts: Sequence[str], path: str, op_id: str

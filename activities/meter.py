@@ -13,8 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from temporalio import activity
-
+from activities.context import cancelled_on_request
 from domain.accounts import Principal
 from domain.errors import MoorageError, ProviderMalformed
 from domain.ports import Tokenizer, UsageRecords
@@ -110,13 +109,23 @@ class Meter:
     def priced(self, line: ProviderCall) -> ProviderCall:
         return priced(self.prices, line)
 
+    async def cancelled(self, call: Call) -> ProviderCall:
+        """The line of a call that somebody cancelled: the reply, or what was heard of it."""
+        if call.reply is None:
+            call.reply = call.ended(await self._spoken(call), cancelled=True)
+        return call.reply
+
+    async def _spoken(self, call: Call) -> int:
+        """Tokens of what was heard, cautiously."""
+        return cautious((await self.tokenizer.counts(["".join(call.heard)]))[0]) if call.heard else 0
+
     async def _end(self, principal: Principal, call: Call, error: BaseException) -> None:
         if call.reply is None and not call.heard and _refused(error):
             await self.usage.drop(principal, call.asked.op_id)
             return
-        spoken = (await self.tokenizer.counts(["".join(call.heard)]))[0] if call.heard else 0
-        cancelled = isinstance(error, asyncio.CancelledError) and _asked_for()
-        await self.usage.record(principal, [call.ended(cautious(spoken), cancelled=cancelled)])
+        cancelled = isinstance(error, asyncio.CancelledError) and cancelled_on_request()
+        line = await self.cancelled(call) if cancelled else call.ended(await self._spoken(call), cancelled=False)
+        await self.usage.record(principal, [line])
         if cancelled and call.asked.workflow_id:  # its run may have been settled already
             await self.usage.settle(principal, call.asked.workflow_id)
 
@@ -130,9 +139,3 @@ def priced(prices: Prices, line: ProviderCall) -> ProviderCall:
 def _refused(error: BaseException) -> bool:
     """By the provider or on the way to it; a malformed reply was made, and has its price."""
     return isinstance(error, MoorageError) and not isinstance(error, ProviderMalformed)
-
-
-def _asked_for() -> bool:
-    """Somebody cancelled the run; a worker that shuts down or is too late cancels its steps as well."""
-    details = activity.cancellation_details() if activity.in_activity() else None
-    return details is not None and details.cancel_requested

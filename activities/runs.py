@@ -1,5 +1,7 @@
 """Report where a run stands, set going again what had stopped, and repair what nobody else can."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -9,18 +11,21 @@ from temporalio import activity
 
 from domain.accounts import Principal
 from domain.errors import Permanent, RunFinished
+from domain.events import EventKind
 from domain.ports import Engine, Events, Registry, RunRecords, UsageRecords
 from domain.runs import FINAL, Command, Kind, LiveRun, Mode, Outcome, Page, Progress, Replay, Replayed, State
 
 EVENTS = {
-    State.RUNNING: "resumed",
-    State.PARKED: "parked",
-    State.SUCCEEDED: "done",
-    State.PARTIAL: "done",
-    State.FAILED: "error",
-    State.CANCELLED: "cancelled",
+    State.RUNNING: EventKind.RESUMED,
+    State.PARKED: EventKind.PARKED,
+    State.SUCCEEDED: EventKind.DONE,
+    State.PARTIAL: EventKind.DONE,
+    State.FAILED: EventKind.ERROR,
+    State.CANCELLED: EventKind.CANCELLED,
 }
 OVERLOOKED = timedelta(seconds=30)  # admission starts its own runs within seconds; older ones it could not
+LAST_WORDS = 2.0  # seconds; a worker that is dead says nothing
+A_MOMENT = 0.05
 A_SWEEP = 100
 A_PAGE = 50
 
@@ -43,6 +48,7 @@ class Report:
 @dataclass(frozen=True, slots=True)
 class RunActivities:
     runs: RunRecords
+    usage: UsageRecords
     events: Events
 
     @activity.defn(name="runs.report")
@@ -53,9 +59,18 @@ class RunActivities:
         elif report.state is State.RUNNING:
             await self.runs.resume(principal, report.workflow_id)
         else:
+            if report.state is State.CANCELLED:
+                await self._last_words(principal, report.workflow_id)
             outcome = Outcome(report.state, report.error_code, report.error_step, report.result)
             await self.runs.close(principal, report.workflow_id, outcome)
         await self.events.publish(principal, report.workflow_id, EVENTS[report.state])
+
+    async def _last_words(self, principal: Principal, workflow_id: str) -> None:
+        """The step that was cancelled hears of it within half a second; then it writes down what it has so far."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                while await self.usage.is_open(principal, workflow_id):  # noqa: ASYNC110 - in another process
+                    await asyncio.sleep(A_MOMENT)
 
 
 @dataclass(frozen=True, slots=True)

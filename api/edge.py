@@ -72,8 +72,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         method = _method(scope)
-        scope = {**scope, "request_id": new_id(), "method": "GET" if method == "HEAD" else scope["method"]}
-        answer = _Answer(send, scope, bare=method == "HEAD")
+        bare = method == "HEAD"
+        scope = {**scope, "request_id": new_id(), "method": "GET" if bare else scope["method"], "bare": bare}
+        answer = _Answer(send, scope, bare=bare)
         began = time.perf_counter()
         with bound_contextvars(request_id=scope["request_id"]):
             try:

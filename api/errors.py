@@ -69,17 +69,8 @@ def status_of(error: type[MoorageError]) -> int:
 
 def problem(request: Request, error: MoorageError, status: int | None = None) -> JSONResponse:
     """`status` overrides the table for errors that ended a run rather than this request."""
-    status = status or status_of(type(error))
-    code = "dependency_unavailable" if isinstance(error, errors.DependencyUnavailable) else error.code
-    body = Problem(
-        title=error.title,
-        status=status,
-        detail=error.detail,
-        instance=shown(request.scope["path"]),
-        code=code,
-        request_id=request_id(request),
-        run=error.run,
-    )
+    body = described(request, error, status)
+    status = body.status
     response = JSONResponse(body.body(), status, media_type="application/problem+json")
     if error.run:
         response.headers["Location"] = f"/api/v1/runs/{error.run}"
@@ -90,6 +81,18 @@ def problem(request: Request, error: MoorageError, status: int | None = None) ->
     elif status in (503, 504):
         response.headers["Retry-After"] = "2"
     return response
+
+
+def described(request: Request, error: MoorageError, status: int | None = None) -> Problem:
+    return Problem(
+        title=error.title,
+        status=status or status_of(type(error)),
+        detail=error.detail,
+        instance=shown(request.scope["path"]),
+        code="dependency_unavailable" if isinstance(error, errors.DependencyUnavailable) else error.code,
+        request_id=request_id(request),
+        run=error.run,
+    )
 
 
 def ended(code: str, run: str) -> MoorageError:

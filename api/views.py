@@ -48,6 +48,7 @@ def run(settings: Settings, command: Command, live: LiveRun | None = None, *, de
         conversation_id=command.conversation_id,
         links=RunLinks(
             self=run_path(command.workflow_id),
+            events=f"{run_path(command.workflow_id)}/events",
             cancel=f"{run_path(command.workflow_id)}/cancel",
             replay=f"{run_path(command.workflow_id)}/replay" if command.kind is Kind.INGESTION else None,
             temporal_ui=temporal_ui(settings, command.workflow_id, live.run_id if live else None),

@@ -20,11 +20,11 @@ async def settled(services: Services, principal: Principal, workflow_id: str, se
             if command.settled or left <= 0:
                 return command
             closed = await waiter.closed(min(left, LOOK_AGAIN))
-            if not closed and await _over(services, principal, workflow_id):
+            if not closed and await over(services, principal, workflow_id):
                 return await services.runs.command(principal, workflow_id)
 
 
-async def _over(services: Services, principal: Principal, workflow_id: str) -> bool:
+async def over(services: Services, principal: Principal, workflow_id: str) -> bool:
     """Ended by hand: closed in Temporal, and nobody is left to write the row or an event."""
     try:
         live = await services.engine.describe(principal, workflow_id)

@@ -10,6 +10,7 @@ from domain.search import Passage, Source
 from domain.sentences import is_fragment, sentences
 
 MARKER = re.compile(r" ?\[(\d{1,2}(?: ?, ?\d{1,2})*)\]")
+UNFINISHED = re.compile(r" ?(?:\[(?:\d{1,2}(?: ?, ?\d{1,2})*(?: ?,? ?)?)?)?$")  # may still become a marker
 DROPPED_MARKER = "dropped_marker"
 WORTHWHILE = 2  # further terms a second sentence must bring to be quoted as well
 
@@ -21,6 +22,28 @@ class Cited:
     text: str
     sources: tuple[Source, ...]
     flags: tuple[str, ...] = ()
+
+
+class Markers:
+    """Checks the markers of an answer while it comes: what it lets through, joined, is the text of `cite`."""
+
+    def __init__(self, passages: int) -> None:
+        self._kept = partial(_kept, passages=passages) if passages else None
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """What is certain by now."""
+        if self._kept is None:
+            return piece
+        text = self._held + piece
+        unfinished = UNFINISHED.search(text)
+        end = unfinished.start() if unfinished else len(text)
+        self._held = text[end:]
+        return MARKER.sub(self._kept, text[:end])
+
+    def rest(self) -> str:
+        held, self._held = self._held, ""
+        return MARKER.sub(self._kept, held) if self._kept else held
 
 
 def cite(question: str, answer: str, passages: Sequence[Passage]) -> Cited:
@@ -37,6 +60,11 @@ def cite(question: str, answer: str, passages: Sequence[Passage]) -> Cited:
     sources = [_source(number, passage, claims, question) for number, passage in enumerate(passages, start=1)]
     flags = (DROPPED_MARKER,) if text != answer else ()
     return Cited(text, tuple(sources), flags)
+
+
+def unquoted(passages: Sequence[Passage]) -> list[Source]:
+    """The sources before there is an answer to quote them for: whole passages, none cited yet."""
+    return [_source_of(number, passage, (0, len(passage.hit.text))) for number, passage in enumerate(passages, start=1)]
 
 
 def without_markers(text: str) -> str:
@@ -71,8 +99,12 @@ def _last_sentence(text: str) -> set[str]:
 
 
 def _source(number: int, passage: Passage, claims: Mapping[int, set[str]], question: str) -> Source:
-    hit = passage.hit
-    start, end = _quote(hit.text, claims.get(number, set()), set(terms(question)))
+    place = _quote(passage.hit.text, claims.get(number, set()), set(terms(question)))
+    return _source_of(number, passage, place, cited=number in claims)
+
+
+def _source_of(number: int, passage: Passage, place: tuple[int, int], *, cited: bool = False) -> Source:
+    hit, (start, end) = passage.hit, place
     return Source(
         index=number,
         document_id=hit.document_id,
@@ -85,7 +117,7 @@ def _source(number: int, passage: Passage, claims: Mapping[int, set[str]], quest
         end=hit.start + end,
         score=hit.score,
         quote=hit.text[start:end],
-        cited=number in claims,
+        cited=cited,
     )
 
 

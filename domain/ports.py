@@ -7,12 +7,13 @@ absent. Adapters raise domain.errors and nothing else.
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from domain.accounts import Account, Credentials, Login, LoginState, Newcomer, Principal, Refreshed
 from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Turn, Utterance
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
 from domain.errors import ProviderRateLimited, ProviderUnavailable
+from domain.events import Event, EventKind
 from domain.pace import Lane
 from domain.rates import Rate
 from domain.reconcile import BlobFolder, ClosedRun, LiveVersion, Standing, StoredChunk
@@ -258,6 +259,9 @@ class TurnRecords(Protocol):
     ) -> Turn:
         """The answer, its provider calls and the run's outcome in one transaction; the stored turn if there is one."""
 
+    async def keep_said(self, principal: Principal, turn: Turn, answer: Answer, calls: Sequence[ProviderCall]) -> None:
+        """What was said until somebody stopped it, and the outcome `cancelled`; nothing where there is an answer."""
+
     async def conversations(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Conversation]: ...
 
     async def history(self, principal: Principal, conversation_id: str, limit: int) -> list[Utterance]:
@@ -281,6 +285,9 @@ class UsageRecords(Protocol):
         Idempotent: every call counts once, the reservation is released once. A call that is still open was made by
         an attempt that died: it becomes `retried`.
         """
+
+    async def is_open(self, principal: Principal, workflow_id: str) -> bool:
+        """A call of this run is being made, or its worker died."""
 
     async def month(self, principal: Principal, month: str) -> Month:
         """Raises NotFound when there is no such account in the tenant."""
@@ -452,13 +459,26 @@ class Windows(Protocol):
 
 
 class Events(Protocol):
-    """A run's event stream. Only `resumed` and the closing events so far: `done`, `error`, `cancelled`, `parked`."""
+    """What a run tells, kept for an hour after its last event. Telling it never fails a run: what cannot be told is
+    found in the row.
+    """
 
-    async def publish(self, principal: Principal, workflow_id: str, event: str) -> None:
-        """Never fails a run: what cannot be published is found in the row by whoever waits."""
+    async def publish(self, principal: Principal, workflow_id: str, event: EventKind) -> None:
+        """An end, or `resumed` after a parked one."""
+
+    async def note(
+        self, principal: Principal, workflow_id: str, kind: EventKind, data: Mapping[str, Any], attempt: int = 1
+    ) -> None:
+        """What happens on the way."""
+
+    def speak(self, principal: Principal, workflow_id: str, attempt: int) -> AbstractAsyncContextManager["Voice"]:
+        """Say an answer while it comes; leaving waits until all of it is told."""
 
     def follow(self, principal: Principal, workflow_id: str) -> AbstractAsyncContextManager["Waiter"]:
-        """Start listening; an event that is already there counts."""
+        """Wait for an end; one that is already there counts."""
+
+    def listen(self, principal: Principal, workflow_id: str) -> AbstractAsyncContextManager["Listener"]:
+        """Read everything, from the first event that is kept."""
 
     async def drop(self, principal: Principal, workflow_ids: Sequence[str]) -> None: ...
 
@@ -466,6 +486,23 @@ class Events(Protocol):
 class Waiter(Protocol):
     async def closed(self, seconds: float) -> bool:
         """True as soon as a closing event is there that it has not told of, False after that many seconds."""
+
+
+class Voice(Protocol):
+    """One attempt's words. Nothing here waits for Redis or for a reader."""
+
+    def show(self, sources: Sequence[Mapping[str, Any]]) -> None:
+        """What the answer will stand on; told with the first words."""
+
+    def say(self, text: str) -> None: ...
+
+
+class Listener(Protocol):
+    async def news(self, seconds: float) -> list[Event]:
+        """The events since the last call, as soon as there is one; none after that many seconds."""
+
+    def unread(self) -> list[Event]:
+        """Those that are there already."""
 
 
 class LoginStates(Protocol):

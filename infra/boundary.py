@@ -38,7 +38,7 @@ class _ActivityBoundary(ActivityInboundInterceptor):
             except ApplicationError:
                 raise
             except Exception as error:
-                raise _unexpected(error, gives_up=info.attempt >= FAULTS and _is_node(info.activity_type)) from None
+                raise _unexpected(error, gives_up=info.attempt >= FAULTS and is_node(info.activity_type)) from None
 
 
 def _application_error(error: MoorageError) -> ApplicationError:
@@ -58,6 +58,6 @@ def _unexpected(error: Exception, *, gives_up: bool) -> ApplicationError:
     return ApplicationError(Internal.code, type=type(error).__name__, non_retryable=gives_up)
 
 
-def _is_node(activity_type: str) -> bool:
+def is_node(activity_type: str) -> bool:
     """A step of a graph; what reports and settles is tried for ever."""
     return activity_type.partition(".")[0] in (chat.NAME, documents.NAME)

@@ -1,9 +1,9 @@
-"""Hot state in Redis: conversation windows, runs' event streams. Every key starts with the tenant."""
+"""Hot state in Redis: the client, and conversation windows. Every key starts with the tenant."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import structlog
@@ -15,13 +15,10 @@ from redis.exceptions import RedisError
 from domain.accounts import Principal
 from domain.chat import Line, Speaker
 from domain.errors import RedisUnavailable
-from domain.ports import Waiter
-from infra.redis_reader import RedisReader
 
 SECONDS = 1.0  # our deadline for any call; the client alone needs 10 s to give up on a stalled server
 CONNECTIONS = 32
 WINDOW_LIFETIME = timedelta(days=7)
-EVENTS_LIFETIME = timedelta(hours=1)
 
 log = structlog.get_logger()
 
@@ -82,42 +79,8 @@ class RedisWindows:
             await self._redis.delete(_window(principal, conversation_id))
 
 
-class RedisEvents:
-    """One stream per run, kept for an hour; all waiters of a process share one reader."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._reader = RedisReader(redis)
-
-    async def aclose(self) -> None:
-        """Before the client it was built with is closed."""
-        await self._reader.aclose()
-
-    async def publish(self, principal: Principal, workflow_id: str, event: str) -> None:
-        key = _events(principal, workflow_id)
-        with suppress(RedisUnavailable):
-            async with deadline("event_not_published", workflow=workflow_id):
-                commands = self._redis.pipeline(transaction=False)
-                commands.xadd(key, {"type": event})
-                commands.expire(key, EVENTS_LIFETIME)
-                await commands.execute()
-
-    def follow(self, principal: Principal, workflow_id: str) -> AbstractAsyncContextManager[Waiter]:
-        return self._reader.follow(_events(principal, workflow_id))
-
-    async def drop(self, principal: Principal, workflow_ids: Sequence[str]) -> None:
-        """Raises RedisUnavailable."""
-        if workflow_ids:
-            async with deadline("events_not_dropped"):
-                await self._redis.delete(*(_events(principal, workflow_id) for workflow_id in workflow_ids))
-
-
 def _window(principal: Principal, conversation_id: str) -> str:
     return f"{principal.tenant}:window:{conversation_id}"
-
-
-def _events(principal: Principal, workflow_id: str) -> str:
-    return f"{principal.tenant}:events:{workflow_id}"
 
 
 def _lines(kept: str | bytes, before: int) -> list[Line] | None:

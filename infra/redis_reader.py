@@ -1,8 +1,9 @@
 """One reader per process: a single blocking XREAD over every run's stream that somebody waits for."""
 
 import asyncio
+import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -10,7 +11,10 @@ import structlog
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
-CLOSING = frozenset({"done", "error", "cancelled", "parked"})
+from domain.events import CLOSING, Event, EventKind
+
+Entry = tuple[str, dict[str, str]]
+Entries = Sequence[Entry]
 BLOCK = 5.0  # seconds that one XREAD waits; a lost wake-up costs no more than that
 GRACE = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between attempts while Redis is away
@@ -20,22 +24,36 @@ log = structlog.get_logger()
 
 
 class Followed:
-    """A stream, how far it was read from its beginning, and how many closing events it held so far."""
+    """A stream, how far it was read from its beginning, and how many closing events it held so far.
 
-    def __init__(self) -> None:
+    `log` has every event of it, one list for all that listen: how slow one of them is concerns nobody else.
+    """
+
+    def __init__(self, entries: Entries = (), *, keeps: bool = False) -> None:
         self.followers = 0
         self.position = "0"
         self.closings = 0
+        self.log: list[Event] = []
+        self._keeps = keeps
         self._news = asyncio.Event()
+        self.take(entries)
 
-    def take(self, entries: list[tuple[str, dict[str, str]]]) -> None:
+    def take(self, entries: Entries) -> None:
+        if not entries:
+            return
         self.position = entries[-1][0]
         self.closings += sum(fields.get("type") in CLOSING for _, fields in entries)
+        if self._keeps:
+            self.log += filter(None, map(_event, entries))
         self._news.set()
         self._news = asyncio.Event()
 
     async def beyond(self, closings: int) -> None:
         while self.closings <= closings:
+            await self._news.wait()
+
+    async def longer(self, than: int) -> None:
+        while len(self.log) <= than:
             await self._news.wait()
 
 
@@ -53,6 +71,25 @@ class Follower:
                 self._seen = self._stream.closings
                 return True
         return False
+
+
+class LogListener:
+    """One who reads everything, at a pace of its own."""
+
+    def __init__(self, stream: Followed) -> None:
+        self._stream = stream
+        self._read = 0
+
+    def unread(self) -> list[Event]:
+        fresh = self._stream.log[self._read :]
+        self._read += len(fresh)
+        return fresh
+
+    async def news(self, seconds: float) -> list[Event]:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stream.longer(self._read)
+        return self.unread()
 
 
 class RedisReader:
@@ -78,15 +115,35 @@ class RedisReader:
 
     @asynccontextmanager
     async def follow(self, key: str) -> AsyncIterator[Follower]:
-        stream = self._streams.setdefault(key, Followed())
+        async with self._following(key, Followed()) as stream:
+            yield Follower(stream)
+
+    @asynccontextmanager
+    async def listen(self, key: str) -> AsyncIterator[LogListener]:
+        past = [] if key in self._streams else await self._past(key)
+        async with self._following(key, Followed(past, keeps=True)) as stream:
+            yield LogListener(stream)
+
+    @asynccontextmanager
+    async def _following(self, key: str, fresh: Followed) -> AsyncIterator[Followed]:
+        stream = self._streams.setdefault(key, fresh)
         stream.followers += 1
         try:
             await self._attend(key, stream)
-            yield Follower(stream)
+            yield stream
         finally:
             stream.followers -= 1
             if not stream.followers:
                 del self._streams[key]
+
+    async def _past(self, key: str) -> Entries:
+        """What is kept, as far as Redis answers; else it comes with the first read."""
+        try:
+            async with asyncio.timeout(GRACE):
+                entries: Any = await self._redis.xrange(key)
+                return list(entries)
+        except (RedisError, OSError):
+            return []
 
     async def _attend(self, key: str, stream: Followed) -> None:
         if self._task is None or self._task.done():
@@ -137,11 +194,20 @@ class RedisReader:
             self._reading = {}
             self._waking = False
 
-    def _take(self, key: str, entries: list[tuple[str, dict[str, str]]]) -> None:
+    def _take(self, key: str, entries: Entries) -> None:
         if key == self._wake:
             self._woken = entries[-1][0]
         else:
             self._reading[key].take(entries)
+
+
+def _event(entry: Entry) -> Event | None:
+    """None for what another release wrote."""
+    event_id, fields = entry
+    try:
+        return Event(event_id, EventKind(fields["type"]), json.loads(fields["data"]), int(fields["attempt"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _own_connection(redis: Redis) -> Redis:

@@ -47,7 +47,8 @@ from infra.login_states import RecentLoginStates
 from infra.parsing.parser import ChildParser
 from infra.prices import price_list
 from infra.rates import RedisRates
-from infra.redis import RedisEvents, RedisWindows, pool
+from infra.redis import RedisWindows, pool
+from infra.redis_events import RedisEvents
 from infra.redis_tenant import RedisTenant
 from infra.security import Argon2Passwords, JwtTokens
 from infra.sessions import RedisSessions

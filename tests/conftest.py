@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 from domain.accounts import Principal
 from domain.names import new_id
 from infra.memory import MemoryVectorStore, StubEmbedder
-from infra.redis import RedisEvents, RedisWindows, pool
+from infra.redis import RedisWindows, pool
+from infra.redis_events import RedisEvents
 from infra.sessions import RedisSessions
 from infra.settings import Settings
 from infra.stack.addresses import Addresses

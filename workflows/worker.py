@@ -27,6 +27,7 @@ from infra import failpoints, temporal
 from infra.boundary import Boundary
 from infra.services import Services, open_services
 from infra.settings import Settings
+from infra.steps import Steps
 from infra.telemetry import configure_logging
 from workflows.chat import ChatTurn
 from workflows.documents import IngestDocument
@@ -73,7 +74,7 @@ def worker(client: Client, services: Services, queue: str, task_queue: str | Non
         workflows=WORKFLOWS[queue],
         activities=_activities(services, queue),
         plugins=[_graphs(services, queue)],
-        interceptors=[Boundary(), *failpoints.interceptors(services.settings)],
+        interceptors=[Boundary(), Steps(services.events), *failpoints.interceptors(services.settings)],
         max_concurrent_activities=STEPS_AT_ONCE[queue],
         graceful_shutdown_timeout=GRACE[queue],
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -90,7 +91,7 @@ def _graphs(services: Services, queue: str) -> LangGraphPlugin:
 
 def _activities(services: Services, queue: str) -> list[Any]:
     """What runs outside graphs."""
-    runs = RunActivities(services.runs, services.events)
+    runs = RunActivities(services.runs, services.usage, services.events)
     activities = [runs.report, UsageActivities(services.usage).settle]
     if queue == names.CHAT_QUEUE:
         return activities

@@ -1,7 +1,7 @@
 """Ask; and the conversations that came of it."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -10,6 +10,7 @@ from api import views
 from api.admission import admit_turn, digest
 from api.deps import Caller, Cursor, Key, Limit, Platform, Wait
 from api.errors import ended, problem
+from api.event_stream import MEDIA_TYPE, event_stream
 from api.filters import accepted
 from api.routes.runs import detail
 from api.routing import Router
@@ -25,15 +26,18 @@ from domain.usage import cautious
 from infra.services import Services
 
 router = Router(prefix="/api/v1/chat", tags=["chat"])
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": ChatResponse, "content": {MEDIA_TYPE: {}}}}
 
 
-@router.post("", status_code=202, responses={200: {"model": ChatResponse}}, response_model=Run)
+@router.post("", status_code=202, responses=ANSWERS, response_model=Run)
 async def ask(
     body: ChatRequest, request: Request, principal: Caller, platform: Platform, key: Key, wait: Wait
 ) -> Response:
-    """202 and a run; with `Prefer: wait=N` the answer itself when it is there in time."""
+    """202 and a run; with `Prefer: wait=N` the answer itself when it is there in time; or its events as they come."""
     fingerprint = digest("/api/v1/chat", body.model_dump(mode="json", by_alias=True))
     command = await admit_turn(platform, principal, await _ask(platform, body), key, fingerprint)
+    if MEDIA_TYPE in request.headers.get("accept", ""):
+        return await event_stream(request, platform, principal, command)
     if wait:
         command = await settled(platform, principal, command.workflow_id, wait)
         if command.outcome is not None:
@@ -106,10 +110,11 @@ async def _accepted(platform: Services, principal: Principal, command: Command) 
 
 async def _outcome(request: Request, platform: Services, principal: Principal, command: Command, wait: int) -> Response:
     """The answer, or the problem that a failed or cancelled turn ended with."""
-    if command.outcome is not State.SUCCEEDED:
-        code = "conflict" if command.outcome is State.CANCELLED else command.error_code or "internal"
-        return problem(request, ended(code, command.workflow_id))
+    if command.outcome is State.FAILED:
+        return problem(request, ended(command.error_code or "internal", command.workflow_id))
     turn = await platform.turns.turn_of_run(principal, command.workflow_id)
+    if turn.answer is None:  # stopped before a word was said
+        return problem(request, ended("conflict", command.workflow_id))
     response = views.chat_response(platform.settings, turn)
     headers = {"Location": views.run_path(command.workflow_id), "Preference-Applied": f"wait={wait}"}
     return JSONResponse(response.model_dump(mode="json"), 200, headers)

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Query, Response
+from fastapi import Header, Query, Request, Response
 
 from activities.runs import Replayer
 from api import views
 from api.admission import admit_replay, digest
 from api.deps import LONGEST_WAIT, Caller, Cursor, Key, Limit, Platform
+from api.event_stream import MEDIA_TYPE, event_stream
 from api.routing import Router
 from api.schemas.body import Moment, Page
 from api.schemas.runs import Replayed, ReplayRequest, Run
@@ -21,6 +22,10 @@ from domain.runs import Command, Kind, LiveRun, Outcome, State
 from infra.services import Services
 
 router = Router(prefix="/api/v1/runs", tags=["runs"])
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {MEDIA_TYPE: {}}, "description": "Server-Sent Events"},
+    204: {"description": "Nothing more will come"},
+}
 
 
 @router.get("", response_model_exclude_none=True)
@@ -63,6 +68,20 @@ async def get_run(
     else:
         command = await platform.runs.command(principal, workflow_id)
     return await detail(platform, principal, command)
+
+
+@router.get("/{workflow_id}/events", responses=EVENTS, response_model=Run)
+async def events(
+    workflow_id: str,
+    request: Request,
+    principal: Caller,
+    platform: Platform,
+    after: Annotated[str | None, Query(max_length=64)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+) -> Response:
+    """Everything that is kept, then what happens, and one closing event; resumes after `Last-Event-ID`."""
+    command = await platform.runs.command(principal, workflow_id)
+    return await event_stream(request, platform, principal, command, last_event_id or after)
 
 
 @router.post("/{workflow_id}/cancel", status_code=202)

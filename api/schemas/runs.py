@@ -28,6 +28,7 @@ class Progress(Response):
 
 class RunLinks(Response):
     self: str
+    events: str
     cancel: str
     replay: str | None = None
     temporal_ui: str | None

@@ -240,7 +240,7 @@ async def _window_tokens(connection: AsyncConnection, principal: Principal, conv
         pick(principal, turns, *columns)
         .where(
             turns.c.conversation_id == conversation_id,
-            or_(turns.c.outcome.is_(None), turns.c.outcome == State.SUCCEEDED),
+            or_(turns.c.outcome.is_(None), turns.c.answer.is_not(None)),
         )
         .order_by(turns.c.seq.desc())
         .limit(WINDOW // 2)

@@ -21,7 +21,7 @@ from infra.sql.ownership import change, pick, remove
 from infra.sql.paging import page
 from infra.sql.tables import conversations, turns
 
-ANSWERED = turns.c.outcome == State.SUCCEEDED
+ANSWERED = turns.c.answer.is_not(None)  # to its end, or until somebody stopped it
 
 
 class SqlTurns:
@@ -105,6 +105,16 @@ class SqlTurns:
         telemetry.count_calls(written)
         return stored
 
+    async def keep_said(self, principal: Principal, turn: Turn, answer: Answer, calls: Sequence[ProviderCall]) -> None:
+        """What was said until somebody stopped it, and the outcome `cancelled`; nothing where there is an answer."""
+        async with self._database.write() as connection:
+            await runs.end(connection, principal, turn.workflow_id, Outcome(State.CANCELLED))
+            stored = await _one(connection, _locked(principal, turn))
+            written = await usage.record(connection, principal, calls)
+            if stored.outcome in (None, State.CANCELLED) and stored.answer is None and answer.text:
+                await _write_answer(connection, principal, stored, answer, None, State.CANCELLED)
+        telemetry.count_calls(written)
+
     async def conversations(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Conversation]:
         async with self._database.read() as connection:
             query = pick(principal, conversations)
@@ -170,9 +180,10 @@ async def _write_answer(
     stored: Turn,
     answer: Answer,
     timings: Mapping[str, float] | None,
+    outcome: State = State.SUCCEEDED,
 ) -> Turn:
     row = {
-        "outcome": State.SUCCEEDED,
+        "outcome": outcome,
         "answer": answer.text,
         "answered_at": utc_now(),
         "finish": answer.finish,

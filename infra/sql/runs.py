@@ -59,10 +59,7 @@ class SqlRuns:
     async def close(self, principal: Principal, workflow_id: str, outcome: Outcome) -> bool:
         """Write the outcome to the command and its subject, once: False when there already is one."""
         async with self._database.write() as connection:
-            row = await close(connection, principal, workflow_id, outcome)
-            if row is not None:
-                await _close_subject(connection, principal, row, outcome)
-        return row is not None
+            return await end(connection, principal, workflow_id, outcome)
 
     async def park(self, principal: Principal, workflow_id: str, step: str, code: str) -> bool:
         """The open run waits for somebody to decide; False when it has an outcome."""
@@ -139,6 +136,14 @@ class SqlRuns:
     async def _changed(self, statement: Update) -> bool:
         async with self._database.write() as connection:
             return (await connection.execute(statement)).rowcount > 0
+
+
+async def end(connection: AsyncConnection, principal: Principal, workflow_id: str, outcome: Outcome) -> bool:
+    """The same inside somebody else's transaction."""
+    row = await close(connection, principal, workflow_id, outcome)
+    if row is not None:
+        await _close_subject(connection, principal, row, outcome)
+    return row is not None
 
 
 async def close(

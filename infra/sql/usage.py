@@ -53,6 +53,13 @@ class SqlUsage:
         async with self._database.write() as connection:
             return await settle(connection, principal, workflow_id)
 
+    async def is_open(self, principal: Principal, workflow_id: str) -> bool:
+        """A call of this run is being made, or its worker died."""
+        query = pick(principal, provider_calls, provider_calls.c.op_id)
+        query = query.where(provider_calls.c.workflow_id == workflow_id, OPEN).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).first() is not None
+
     async def month(self, principal: Principal, month: str) -> Month:
         """Raises NotFound when there is no such account in the tenant."""
         account = pick(principal, accounts, accounts.c.token_limit).where(accounts.c.id == principal.account)

@@ -54,6 +54,7 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/api/v1/search"): Access.CALLER,
     ("GET", "/api/v1/runs"): Access.CALLER,
     ("GET", "/api/v1/runs/{workflow_id}"): Access.CALLER,
+    ("GET", "/api/v1/runs/{workflow_id}/events"): Access.CALLER,
     ("POST", "/api/v1/runs/replay"): Access.CALLER,
     ("POST", "/api/v1/runs/{workflow_id}/cancel"): Access.CALLER,
     ("POST", "/api/v1/runs/{workflow_id}/replay"): Access.CALLER,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.citations import cite, without_markers
+from domain.citations import Markers, cite, without_markers
 from tests.unit.passages import passage
 
 LEASE = "The lease ends in May. The deposit is returned within 30 days. Keys are handed over at the office."
@@ -138,3 +138,32 @@ def test_checking_twice_changes_nothing_more(answer: str) -> None:
     once = cite("q", answer, passages).text
 
     assert cite("q", once, passages).text == once
+
+
+@given(
+    st.lists(st.sampled_from([" ", "[", "]", "1", "2", "23", "9", ",", ", ", "[1]", " [2]", "[1, 9]", "word", "\n"]))
+)
+def test_what_is_let_through_while_it_comes_is_what_is_kept(pieces: list[str]) -> None:
+    passages = [passage(LEASE), passage(HARBOUR)]
+    markers = Markers(len(passages))
+
+    told = [*(markers.feed(piece) for piece in pieces), markers.rest()]
+
+    assert "".join(told) == cite("q", "".join(pieces), passages).text
+
+
+@given(st.text(alphabet="[]123, a"), st.integers(1, 4))
+def test_it_does_not_matter_where_an_answer_is_cut(text: str, size: int) -> None:
+    markers = Markers(2)
+
+    told = [markers.feed(text[at : at + size]) for at in range(0, len(text), size)]
+
+    assert "".join([*told, markers.rest()]) == cite("q", text, [passage(LEASE), passage(HARBOUR)]).text
+
+
+def test_nothing_is_held_back_that_cannot_become_a_marker() -> None:
+    assert [Markers(1).feed(text) for text in ("a [x", "[123", "a ]", "1, 2")] == ["a [x", "[123", "a ]", "1, 2"]
+
+
+def test_without_passages_everything_is_let_through_at_once() -> None:
+    assert Markers(0).feed("a [1") == "a [1"
