@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
+
+from temporalio import activity
 
 from activities.context import attempt, cancelled_on_request, operation_ids, principal_of
 from activities.heartbeat import heartbeating
@@ -216,6 +218,20 @@ class ChatActivities:
             kept = await self.turns.window(principal, turn.conversation_id, turn.seq, WINDOW)
             await self.windows.put(principal, turn.conversation_id, turn.seq, kept)
         return kept
+
+
+def short_steps(nodes: ChatActivities) -> list[Callable[..., Any]]:
+    """The steps that the workflow itself calls, by name."""
+
+    @activity.defn(name="turn.recall")
+    async def recall(turn: dict[str, Any]) -> dict[str, Any]:
+        return await nodes.recall(cast("TurnRef", turn))
+
+    @activity.defn(name="turn.retrieve")
+    async def retrieve(turn: dict[str, Any]) -> dict[str, Any]:
+        return await nodes.retrieve(cast("TurnRef", turn))
+
+    return [recall, retrieve]
 
 
 def with_earlier_question(question: str, history: Sequence[Line]) -> str:

@@ -18,8 +18,8 @@ def principal_of(ids: Mapping[str, Any]) -> Principal:
 def operation_ids() -> Iterator[str]:
     """Names for the model calls of this attempt: run, activity, attempt and a number."""
     prefix = f"call:{uuid.uuid4()}"
-    if activity.in_activity():
-        info = activity.info()
+    info = activity.info() if activity.in_activity() else None
+    if info is not None and not info.is_local:  # a local one may be run again without another attempt being counted
         prefix = f"{info.workflow_run_id}:{info.activity_id}:{info.attempt}"
     return (f"{prefix}:{number}" for number in count())
 

@@ -10,11 +10,12 @@ from domain.ports import UsageRecords
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """Which run to settle."""
+    """Which run to settle. `local`: where the workflow is, at first."""
 
     tenant: str
     account: str
     workflow_id: str
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,13 @@ def node(**options: Any) -> dict[str, Any]:
     return {"execute_in": "activity", **options}
 
 
+LOCAL = {"execute_in": "workflow"}
+QUICK: dict[str, Any] = {  # a short step is tried once where the workflow is; then it becomes an activity with patience
+    "start_to_close_timeout": 2 * SECOND,
+    "retry_policy": RetryPolicy(maximum_attempts=1),
+}
+DECISION = 5 * SECOND  # a worker that has a workflow and says nothing for so long has died
+
 RECALL = node(
     start_to_close_timeout=5 * SECOND,
     schedule_to_close_timeout=10 * MINUTE,

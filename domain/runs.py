@@ -34,12 +34,13 @@ SETTLED = FINAL | {State.PARKED, State.PAUSED}  # what ends a wait
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Input of `ChatTurn`: ids only, the words are in the turn's row."""
+    """Input of `ChatTurn`: ids only, the words are in the turn's row. `graph` is the one it was started with."""
 
     tenant: str
     account: str
     conversation: str
     seq: int
+    graph: str = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Command:
             return Launch("ReplayRuns", names.DOCUMENTS_QUEUE, self.workflow_id, replay)
         if self.kind is Kind.CHAT:
             assert self.conversation_id is not None and self.seq is not None
-            question = Question(self.tenant_id, self.account_id, self.conversation_id, self.seq)
+            question = Question(self.tenant_id, self.account_id, self.conversation_id, self.seq, graph="turn")
             return Launch("ChatTurn", names.CHAT_QUEUE, self.workflow_id, question)
         assert self.document_id is not None and self.version is not None
         ingestion = Ingestion(self.tenant_id, self.account_id, self.document_id, self.version)

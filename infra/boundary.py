@@ -60,4 +60,4 @@ def _unexpected(error: Exception, *, gives_up: bool) -> ApplicationError:
 
 def is_node(activity_type: str) -> bool:
     """A step of a graph; what reports and settles is tried for ever."""
-    return activity_type.partition(".")[0] in (chat.NAME, documents.NAME)
+    return activity_type.partition(".")[0] in (chat.NAME, chat.FIRST_NAME, documents.NAME)

@@ -28,7 +28,7 @@ from domain.runs import Launch
 from infra.settings import Settings
 from infra.temporal import TemporalEngine
 
-GRAPHS = {"chat": ("recall", "condense", "retrieve", "answer"), "documents": ("parse", "embed", "index", "publish")}
+GRAPHS = {"turn": ("recall", "condense", "retrieve", "answer"), "documents": ("parse", "embed", "index", "publish")}
 START = "engine.start"  # between the commit of an admission and the answer to the caller
 NAMES = {f"{graph}.{node}" for graph, nodes in GRAPHS.items() for node in nodes} | {
     "usage.settle",

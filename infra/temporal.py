@@ -35,7 +35,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 
-from agents.options import EXECUTION
+from agents.options import DECISION, EXECUTION
 from domain import names
 from domain.accounts import Principal
 from domain.errors import DeadlineExceeded, NotFound, RunFinished, TemporalUnavailable, Terminated
@@ -157,6 +157,7 @@ class TemporalEngine:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=reuse,
                 execution_timeout=EXECUTION[launch.workflow],
+                task_timeout=DECISION,
                 search_attributes=_attributes(launch),
                 priority=Priority(priority_key=PRIORITY[launch.queue], fairness_key=principal.tenant),
             )

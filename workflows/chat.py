@@ -7,7 +7,6 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from agents import chat
     from domain.runs import Question, State
 
 from workflows.failures import cancelled, failure_of
@@ -22,7 +21,7 @@ RESULT = ("history", "flags", "passages", "finish", "prompt_tokens", "completion
 class ChatTurn:
     @workflow.init
     def __init__(self, question: Question) -> None:
-        self.app = durable_graph(chat.NAME).compile()
+        self.app = durable_graph(question.graph).compile()
 
     @workflow.run
     async def run(self, question: Question) -> dict[str, Any]:

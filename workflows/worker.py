@@ -12,7 +12,7 @@ from temporalio.langgraph import LangGraphPlugin
 from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 
-from activities.chat import ChatActivities
+from activities.chat import ChatActivities, short_steps
 from activities.documents import DocumentActivities
 from activities.meter import Meter
 from activities.reconcile import ReconcileActivities
@@ -20,7 +20,7 @@ from activities.retrieval import Retriever
 from activities.runs import ReplayActivities, Replayer, RunActivities, SweepActivities
 from activities.usage import UsageActivities
 from agents import chat, documents
-from agents.chat import chat_graph
+from agents.chat import chat_graph, turn_graph
 from agents.documents import documents_graph
 from domain import names
 from infra import failpoints, temporal
@@ -33,6 +33,7 @@ from workflows.chat import ChatTurn
 from workflows.documents import IngestDocument
 from workflows.reconcile import Reconcile
 from workflows.runs import ReplayRuns, Sweep
+from workflows.steps import TurnSteps
 from workflows.usage import RecordUsage
 
 WORKFLOWS: dict[str, Sequence[type]] = {
@@ -85,7 +86,8 @@ def worker(client: Client, services: Services, queue: str, task_queue: str | Non
 
 def _graphs(services: Services, queue: str) -> LangGraphPlugin:
     if queue == names.CHAT_QUEUE:
-        return LangGraphPlugin(graphs={chat.NAME: chat_graph(chat_activities(services))})
+        nodes = chat_activities(services)
+        return LangGraphPlugin(graphs={chat.NAME: turn_graph(TurnSteps(nodes)), chat.FIRST_NAME: chat_graph(nodes)})
     return LangGraphPlugin(graphs={documents.NAME: documents_graph(document_activities(services))})
 
 
@@ -94,7 +96,7 @@ def _activities(services: Services, queue: str) -> list[Any]:
     runs = RunActivities(services.runs, services.usage, services.events)
     activities = [runs.report, UsageActivities(services.usage).settle]
     if queue == names.CHAT_QUEUE:
-        return activities
+        return [*activities, *short_steps(chat_activities(services))]
     sweep = SweepActivities(services.registry, services.runs, services.usage, services.events, services.engine)
     replay = ReplayActivities(services.runs, Replayer(services.runs, services.events, services.engine))
     reconcile = reconcile_activities(services)

@@ -35,7 +35,7 @@ async def test_a_worker_killed_while_it_answers_leaves_one_answer(
     world.stack.provider.manners.pace = PACE
     world.stack.provider.manners.answer = lambda _: WORDS
     undisturbed = await took(client)
-    world.stack.arm(f"chat.answer.during:{ms}=kill*1")
+    world.stack.arm(f"turn.answer.during:{ms}=kill*1")
 
     world.figures.resumed.append(await took(client) - undisturbed)
     world.stack.provider.manners.pace = 0
@@ -45,7 +45,7 @@ async def test_a_worker_killed_while_it_answers_leaves_one_answer(
 
 @full
 @pytest.mark.parametrize(
-    "point", ["chat.recall.after", "chat.condense.after", "chat.retrieve.after", "chat.answer.after"]
+    "point", ["turn.recall.after", "turn.condense.after", "turn.retrieve.after", "turn.answer.after"]
 )
 async def test_a_worker_killed_between_the_steps_of_a_turn_pays_once(point: str, world: World, client: Client) -> None:
     """A07: the answer is committed, its step not yet acknowledged, the metering not yet started."""
@@ -64,7 +64,7 @@ async def test_a_worker_killed_between_the_steps_of_a_turn_pays_once(point: str,
 
 async def test_an_answer_whose_acknowledgement_is_lost_is_given_and_paid_once(world: World, client: Client) -> None:
     """A51: the step and its metering run twice, and find that they have run."""
-    world.stack.arm("chat.answer.after=raise*1", "usage.settle.after=raise*1")
+    world.stack.arm("turn.answer.after=raise*1", "usage.settle.after=raise*1")
     question = await client.ask("Once, please.")
 
     await client.answered(question)

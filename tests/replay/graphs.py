@@ -6,12 +6,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.langgraph import LangGraphPlugin
 from temporalio.worker import Replayer
 
-from agents.chat import chat_graph
+from agents.chat import chat_graph, turn_graph
 from agents.documents import documents_graph
 from workflows.chat import ChatTurn
 from workflows.documents import IngestDocument
 from workflows.reconcile import Reconcile
 from workflows.runs import ReplayRuns, Sweep
+from workflows.steps import TurnSteps
 from workflows.usage import RecordUsage
 
 
@@ -37,7 +38,11 @@ class Documents:
 
 def replayer() -> Replayer:
     """Fresh graphs each time: the plugin rewrites those it is given."""
-    graphs = {"chat": chat_graph(Chat()), "documents": documents_graph(Documents())}
+    graphs = {
+        "chat": chat_graph(Chat()),
+        "turn": turn_graph(TurnSteps(Chat())),
+        "documents": documents_graph(Documents()),
+    }
     return Replayer(
         workflows=[ChatTurn, IngestDocument, Reconcile, RecordUsage, ReplayRuns, Sweep],
         plugins=[LangGraphPlugin(graphs=graphs)],

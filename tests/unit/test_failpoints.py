@@ -24,7 +24,7 @@ async def struck(points: Failpoints, name: str = STRUCK) -> bool:
 
 
 def test_a_rule_names_a_point_an_action_and_how_often() -> None:
-    kill, delay = parse("documents.index.during:30=kill*2; chat.answer.before=delay:0.5")
+    kill, delay = parse("documents.index.during:30=kill*2; turn.answer.before=delay:0.5")
 
     assert (kill.name, kill.moment, kill.after_ms, kill.action, kill.times) == (
         "documents.index",

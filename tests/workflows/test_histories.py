@@ -1,5 +1,8 @@
 """What the Temporal UI shows of a run: named steps, a metering child, and nobody's words."""
 
+import json
+from typing import Any
+
 from temporalio.client import Client, WorkflowHistory
 
 from infra.temporal import TemporalEngine
@@ -16,17 +19,13 @@ async def test_a_chat_run_shows_its_steps_by_name_and_its_usage_child(quiet: Pla
 
     history = await finished_history(quiet.client, answer["workflow_id"])
 
-    steps = [
-        event.activity_task_scheduled_event_attributes.activity_type.name
-        for event in history.events
-        if event.HasField("activity_task_scheduled_event_attributes")
-    ]
+    steps = [step for event in history.events if (step := step_of(event))]
     children = [
         event.start_child_workflow_execution_initiated_event_attributes.workflow_id
         for event in history.events
         if event.HasField("start_child_workflow_execution_initiated_event_attributes")
     ]
-    assert steps == ["chat.recall", "chat.retrieve", "chat.answer"]
+    assert steps == ["turn.recall", "turn.retrieve", "turn.answer"]
     assert children == [f"usage:{answer['workflow_id']}:{history.run_id}"]
 
 
@@ -81,3 +80,13 @@ async def finished_history(client: Client, workflow_id: str) -> WorkflowHistory:
     handle = client.get_workflow_handle(workflow_id)
     await handle.result()
     return await handle.fetch_history()
+
+
+def step_of(event: Any) -> str:
+    """The name of the step that an event is about: an activity, or a local one, which leaves a marker."""
+    if event.HasField("activity_task_scheduled_event_attributes"):
+        return str(event.activity_task_scheduled_event_attributes.activity_type.name)
+    if event.HasField("marker_recorded_event_attributes"):
+        marker = json.loads(event.marker_recorded_event_attributes.details["data"].payloads[0].data)
+        return str(marker["activity_type"])
+    return ""

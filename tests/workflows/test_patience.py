@@ -105,7 +105,7 @@ class Faulty(ActivityInboundInterceptor):
     [
         ("documents.embed", FAULTS - 1, False),
         ("documents.embed", FAULTS, True),
-        ("chat.answer", FAULTS, True),
+        ("turn.answer", FAULTS, True),
         ("runs.report", FAULTS, False),
         ("usage.settle", 100, False),
     ],
