@@ -13,7 +13,6 @@ from domain.errors import NotFound
 from domain.runs import Outcome, Page, State
 from domain.search import Passage
 from domain.usage import Delivery, ProviderCall
-from infra import telemetry
 from infra.sql import runs, usage
 from infra.sql.database import Database, utc_now
 from infra.sql.encoding import encode, turn_of
@@ -94,15 +93,14 @@ class SqlTurns:
             # Rows are locked in one order everywhere: command, conversation, turn.
             if await runs.close(connection, principal, turn.workflow_id, _succeeded(answer)) is None:
                 stored = await _one(connection, pick(principal, turns).where(_is(turn.conversation_id, turn.seq)))
-                written = await usage.record(connection, principal, _late(stored, calls))
+                await usage.record(connection, principal, _late(stored, calls))
                 if stored.outcome is State.CANCELLED:  # its metering has gone by
                     await usage.settle(connection, principal, turn.workflow_id)
             else:
                 await _touch(connection, principal, turn.conversation_id)
                 stored = await _one(connection, _locked(principal, turn))
-                written = await usage.record(connection, principal, calls)
+                await usage.record(connection, principal, calls)
                 stored = await _write_answer(connection, principal, stored, answer, timings)
-        telemetry.count_calls(written)
         return stored
 
     async def keep_said(self, principal: Principal, turn: Turn, answer: Answer, calls: Sequence[ProviderCall]) -> None:
@@ -161,12 +159,11 @@ class SqlTurns:
         """Nothing is noted any more once the turn has an outcome, but what was bought is. Raises NotFound."""
         async with self._database.write() as connection:
             stored = await _one(connection, _locked(principal, turn))
-            written = await usage.record(connection, principal, calls)
+            await usage.record(connection, principal, calls)
             if stored.outcome is None:
                 values |= {"flags": _merged(stored, flags), "timings": {**stored.timings, **(timings or {})}}
                 update = change(principal, turns).where(_is(turn.conversation_id, turn.seq))
                 await connection.execute(update.values(**values))
-        telemetry.count_calls(written)
 
 
 async def _touch(connection: AsyncConnection, principal: Principal, conversation_id: str) -> None:

@@ -5,7 +5,7 @@ Everything that differs between SQLite and Postgres is in this file and in `sche
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +37,7 @@ UNREADABLE = "22021"  # Postgres: a NUL character, which SQLite keeps
 MALFORMED = "22"  # Postgres: values that do not fit their column
 UNIQUE = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "23505"}
 FULL = {"SQLITE_FULL", "53100"}
+AFTER = "after_commit"
 OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 
 
@@ -78,9 +79,13 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """All of the block or nothing of it. Raises DatabaseUnavailable after 2.5 s, Collision, StorageExhausted."""
         async with _promptly(), self._turnstile, self._writer.connect() as connection:
+            told: list[Callable[[], None]] = []
+            connection.info[AFTER] = told
             transaction = await _begin(connection)
             yield connection
             await transaction.commit()
+        for tell in told:
+            tell()
 
     async def ping(self) -> None:
         async with self.read() as connection:
@@ -89,6 +94,12 @@ class Database:
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def after_commit(connection: AsyncConnection, tell: Callable[[], None]) -> None:
+    """Once the transaction of `Database.write` is committed, and not at all if it is not: what is counted elsewhere
+    must not count what never was."""
+    connection.info[AFTER].append(tell)
 
 
 async def add_missing(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

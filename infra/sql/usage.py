@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,7 +15,7 @@ from domain.runs import Page
 from domain.usage import BILLED, COUNTED, Delivery, Month, ProviderCall, Purpose, PurposeTotal, month_of
 from infra import telemetry
 from infra.sql import budgets as budget
-from infra.sql.database import Database, add_missing, put
+from infra.sql.database import Database, add_missing, after_commit, put
 from infra.sql.ownership import change, own, owner, pick, remove
 from infra.sql.paging import page
 from infra.sql.tables import accounts, budgets, commands, provider_calls
@@ -36,8 +37,7 @@ class SqlUsage:
         if not calls:
             return
         async with self._database.write() as connection:
-            written = await record(connection, principal, calls)
-        telemetry.count_calls(written)
+            await record(connection, principal, calls)
 
     async def drop(self, principal: Principal, op_id: str) -> None:
         """The provider refused the call: forget that it was opened."""
@@ -82,10 +82,8 @@ class SqlUsage:
             )
 
 
-async def record(
-    connection: AsyncConnection, principal: Principal, calls: Sequence[ProviderCall]
-) -> list[ProviderCall]:
-    """The same inside somebody else's transaction; what was written."""
+async def record(connection: AsyncConnection, principal: Principal, calls: Sequence[ProviderCall]) -> None:
+    """The same inside somebody else's transaction."""
     replaceable = and_(own(principal, provider_calls), UNDECIDED)
     written = []
     for call in calls:
@@ -94,7 +92,7 @@ async def record(
             await add_missing(connection, provider_calls, [row])
         elif await put(connection, provider_calls.c.op_id, row, replaceable):
             written.append(call)
-    return written
+    after_commit(connection, partial(telemetry.count_calls, written))
 
 
 async def settle(connection: AsyncConnection, principal: Principal, workflow_id: str) -> int:
@@ -105,9 +103,13 @@ async def settle(connection: AsyncConnection, principal: Principal, workflow_id:
     for month, tokens in sorted(spent.items()):
         await budget.spend(connection, principal, month, tokens)
     if released and spent.total() > released:
-        telemetry.count_overshot(spent.total() - released)
-        _log.warning("budget_overshot", run=workflow_id, tokens=spent.total(), reserved=released)
+        after_commit(connection, partial(_overshot, workflow_id, spent.total(), released))
     return spent.total()
+
+
+def _overshot(workflow_id: str, tokens: int, reserved: int) -> None:
+    telemetry.count_overshot(tokens - reserved)
+    _log.warning("budget_overshot", run=workflow_id, tokens=tokens, reserved=reserved)
 
 
 async def settle_ended(connection: AsyncConnection, principal: Principal) -> int:
@@ -175,7 +177,8 @@ async def _release(connection: AsyncConnection, principal: Principal, workflow_i
 async def _give_up_open_calls(connection: AsyncConnection, principal: Principal, workflow_id: str) -> None:
     """Their worker died: listed with what was known before the reply, and not counted."""
     update = change(principal, provider_calls).where(provider_calls.c.workflow_id == workflow_id, OPEN)
-    await connection.execute(update.values(delivery=Delivery.RETRIED))
+    given_up = await connection.execute(update.values(delivery=Delivery.RETRIED).returning(*provider_calls.c))
+    after_commit(connection, partial(telemetry.count_calls, [_call(row) for row in given_up]))
 
 
 async def _settle_calls(connection: AsyncConnection, principal: Principal, workflow_id: str) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Contract of UsageRecords: every call is listed once, counts once, and no reservation outlives its run."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ from domain.accounts import Account, Principal
 from domain.errors import NotFound
 from domain.names import new_id
 from domain.usage import Delivery, Month, Purpose, PurposeTotal, month_of
+from infra.sql import usage
 from infra.sql.database import Database
 from tests.contract.records import Records, a_call, a_colleague
 
@@ -290,6 +292,62 @@ async def test_a_turn_beyond_its_reservation_counts_in_full_and_is_reported(reco
     month = await this_month(records, me)
     assert (month.used, month.reserved) == (reserved + 7, 0)
     assert overshot() - before == 7
+
+
+async def test_a_line_is_counted_once_and_as_what_the_ledger_says(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    call = a_call(command)
+    before = counters()
+
+    await records.usage.record(me, [replace(call, delivery=Delivery.OPEN)])
+    opened = counters()
+    await records.answer(me, command, call)
+    await records.usage.record(me, [call])
+
+    assert opened == before
+    assert counters() - before == Counter(
+        {("delivered",): 1, ("delivered", "prompt"): 90, ("delivered", "completion"): 10}
+    )
+
+
+async def test_a_call_that_is_given_up_at_a_settlement_is_counted(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    await records.usage.record(me, [a_call(command, delivery=Delivery.OPEN, completion_tokens=0)])
+    before = counters()
+
+    for _ in range(2):
+        await records.usage.settle(me, command.workflow_id)
+
+    assert counters() - before == Counter({("retried",): 1, ("retried", "prompt"): 90})
+
+
+async def test_what_is_rolled_back_is_not_counted(records: Records, database: Database, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    reserved, before = (await this_month(records, me)).reserved, (counters(), overshot())
+
+    async def too_late() -> None:
+        async with database.write() as connection:
+            await usage.record(connection, me, [a_call(command, prompt_tokens=reserved, completion_tokens=7)])
+            assert await usage.settle(connection, me, command.workflow_id) == reserved + 7
+            raise NotFound
+
+    with pytest.raises(NotFound):
+        await too_late()
+
+    assert await ledger(records, me) == []
+    assert (counters(), overshot()) == before
+
+
+def counters() -> Counter[tuple[str, ...]]:
+    """This process's lines by outcome, and their tokens by outcome and direction."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for family in REGISTRY.collect():
+        if family.name in ("moorage_provider_calls", "moorage_provider_tokens"):
+            for sample in family.samples:
+                if sample.name.endswith("_total"):
+                    key = (sample.labels["outcome"], sample.labels.get("direction"))
+                    found[tuple(word for word in key if word)] += int(sample.value)
+    return found
 
 
 def overshot() -> float:
