@@ -21,12 +21,31 @@ LINE = ("purpose", "model", "outcome", "billable")
 CALLS = Counter("moorage_provider_calls_total", "Lines of the ledger", LINE)
 TOKENS = Counter("moorage_provider_tokens_total", "Tokens of the ledger's lines", (*LINE, "direction"))
 OVERSHOT = Counter("moorage_overshot_tokens_total", "Tokens that turns took beyond their reservations")
+MOST_MODELS = 20  # of a process; each makes up to two dozen series
+OTHER = "other"
+
+
+class Names:
+    """The first names that come, and `other` for the rest: the provider names its models, at each reply anew."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: set[str] = set()
+
+    def label(self, name: str) -> str:
+        if len(self._known) < self._most:
+            self._known.add(name)
+        return name if name in self._known else OTHER
+
+
+_models = Names(MOST_MODELS)
 
 
 def count_calls(calls: Iterable[ProviderCall]) -> None:
-    """The ledger's numbers, as they are written down."""
+    """The ledger's lines, once they are written down; one that is replaced later has been counted as what it was."""
     for call in calls:
-        line = dict(zip(LINE, (call.purpose, call.model, call.delivery, str(call.billable).lower()), strict=True))
+        values = (call.purpose.value, _models.label(call.model), call.delivery.value, str(call.billable).lower())
+        line = dict(zip(LINE, values, strict=True))
         _count(CALLS, "moorage_provider_calls", 1, line)
         for direction, tokens in (("prompt", call.prompt_tokens), ("completion", call.completion_tokens)):
             _count(TOKENS, "moorage_provider_tokens", tokens, {**line, "direction": direction})
