@@ -6,10 +6,13 @@ from api.schemas.accounts import Account
 from api.schemas.chat import ChatLinks, ChatResponse, Message, Source, TokenUsage
 from api.schemas.documents import Document, Pending, SearchResult
 from api.schemas.runs import Progress, Run, RunError, RunLinks
+from api.schemas.usage import UsageEvent
 from domain import accounts, documents, search
 from domain.chat import Speaker, Turn
 from domain.errors import Temporary, by_code
+from domain.prices import money
 from domain.runs import FINAL, Command, Kind, LiveRun, State
+from domain.usage import ProviderCall
 from infra.settings import Settings
 
 
@@ -156,6 +159,12 @@ def _pending_state(state: State, live: LiveRun | None) -> str:
     if state in (State.FAILED, State.CANCELLED, State.PARKED):
         return state.value
     return "waiting" if live and live.state is State.WAITING else "processing"
+
+
+def usage_event(line: ProviderCall) -> UsageEvent:
+    fields = asdict(line)
+    outcome, cost = fields.pop("delivery"), fields.pop("cost")
+    return UsageEvent(**fields, outcome=outcome.value, cost=None if cost is None else money(cost))
 
 
 def search_result(index: int, passage: search.Passage) -> SearchResult:

@@ -1,30 +1,68 @@
-"""This month's tokens."""
+"""Tokens: what a month came to, and the ledger behind it, line by line."""
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Any, TypeVar
 
-from fastapi import Query
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 
-from api.deps import Caller, Platform
+from api import views
+from api.deps import Caller, Cursor, Limit, Owner, Platform
 from api.routing import Router
-from api.schemas.usage import ModelUsage, PurposeUsage, Usage
-from domain.usage import Purpose, PurposeTotal, month_of
+from api.schemas.body import Id, Page
+from api.schemas.usage import ModelUsage, Month, PurposeUsage, Usage, UsageEvent
+from domain import runs
+from domain.accounts import Principal
+from domain.prices import money
+from domain.usage import ProviderCall, Purpose, PurposeTotal, month_of
+from infra.services import Services
 
 router = Router(prefix="/api/v1/usage", tags=["usage"])
+
+CSV = "text/csv"
+A_PAGE = 1000  # lines of an export that are in memory at once
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet calculates instead of showing it
 
 Group = TypeVar("Group", bound=Hashable)
 
 
 @router.get("")
-async def usage(
-    principal: Caller,
-    platform: Platform,
-    month: Annotated[str | None, Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")] = None,
-) -> Usage:
+async def usage(principal: Caller, platform: Platform, month: Month = None) -> Usage:
     """`tokens_used` counts chat and condense tokens bought from the provider; the rest is listed."""
-    found = await platform.usage.month(principal, month or month_of(datetime.now(UTC)))
+    return await _usage(platform, principal, month)
+
+
+@router.get("/events")
+async def events(
+    principal: Caller, platform: Platform, month: Month = None, limit: Limit = 50, cursor: Cursor = None
+) -> Page[UsageEvent]:
+    """The caller's ledger of a month, newest first."""
+    found = await platform.usage.lines(principal, _month(month), limit=limit, cursor=cursor)
+    return Page(items=[views.usage_event(line) for line in found.items], next_cursor=found.next_cursor)
+
+
+@router.get("/events.csv", response_class=Response, responses={200: {"content": {CSV: {}}}})
+async def export(request: Request, principal: Caller, platform: Platform, month: Month = None) -> Response:
+    """The same lines, all of the month. What fails before the first line is a problem, later the file ends early."""
+    chosen = _month(month)
+    headers = {"Content-Disposition": f'attachment; filename="usage-{chosen}.csv"'}
+    first = await platform.usage.lines(principal, chosen, limit=A_PAGE, cursor=None)
+    if request.scope.get("bare"):
+        return Response(None, 200, headers, CSV)
+    return StreamingResponse(_rows(platform, principal, chosen, first), 200, headers, CSV)
+
+
+@router.get("/{user_id}")
+async def usage_of(user_id: Id, principal: Owner, platform: Platform, month: Month = None) -> Usage:
+    """The same for an account of the owner's tenant."""
+    return await _usage(platform, Principal(principal.tenant, user_id), month)
+
+
+async def _usage(platform: Services, principal: Principal, month: str | None) -> Usage:
+    found = await platform.usage.month(principal, _month(month))
     models = _grouped(found.totals, lambda total: (total.model, total.billable))
     purposes = _grouped(found.totals, lambda total: (total.purpose, total.billable))
     return Usage(
@@ -33,21 +71,59 @@ async def usage(
         tokens_used=found.used,
         tokens_reserved=found.reserved,
         token_limit=found.limit,
+        cost=_cost(found.totals),
+        currency=platform.prices.currency or None,
+        unpriced_calls=sum(total.unpriced for total in found.totals),
         by_model=[
-            ModelUsage(model=model, billable=billable, tokens=tokens, calls=calls)
-            for (model, billable), (tokens, calls) in models.items()
+            ModelUsage(model=model, billable=billable, **_sums(totals)) for (model, billable), totals in models.items()
         ],
         by_purpose=[
-            PurposeUsage(purpose=Purpose(purpose), billable=billable, tokens=tokens, calls=calls)
-            for (purpose, billable), (tokens, calls) in purposes.items()
+            PurposeUsage(purpose=Purpose(purpose), billable=billable, **_sums(totals))
+            for (purpose, billable), totals in purposes.items()
         ],
     )
 
 
-def _grouped(totals: tuple[PurposeTotal, ...], group: Callable[[PurposeTotal], Group]) -> dict[Group, tuple[int, int]]:
-    """Group to (tokens, calls)."""
-    sums: dict[Group, tuple[int, int]] = defaultdict(lambda: (0, 0))
+def _month(given: str | None) -> str:
+    return given or month_of(datetime.now(UTC))
+
+
+def _grouped(totals: Iterable[PurposeTotal], group: Callable[[PurposeTotal], Group]) -> dict[Group, list[PurposeTotal]]:
+    groups: dict[Group, list[PurposeTotal]] = {}
     for total in totals:
-        tokens, calls = sums[group(total)]
-        sums[group(total)] = (tokens + total.tokens, calls + total.calls)
-    return sums
+        groups.setdefault(group(total), []).append(total)
+    return groups
+
+
+def _sums(totals: list[PurposeTotal]) -> dict[str, Any]:
+    tokens, calls = sum(total.tokens for total in totals), sum(total.calls for total in totals)
+    return {"tokens": tokens, "calls": calls, "cost": _cost(totals)}
+
+
+def _cost(totals: Iterable[PurposeTotal]) -> float | None:
+    """Summed in whole billionths; None when nothing has a price."""
+    priced = [total.cost for total in totals if total.cost is not None]
+    return money(sum(priced)) if priced else None
+
+
+async def _rows(
+    platform: Services, principal: Principal, month: str, page: runs.Page[ProviderCall]
+) -> AsyncIterator[str]:
+    yield _written([list(UsageEvent.model_fields)])
+    while True:
+        lines = [views.usage_event(line).model_dump(mode="json") for line in page.items]
+        yield _written([[_cell(value) for value in line.values()] for line in lines])
+        if page.next_cursor is None:
+            return
+        page = await platform.usage.lines(principal, month, limit=A_PAGE, cursor=page.next_cursor)
+
+
+def _written(rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Models are named by the provider."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

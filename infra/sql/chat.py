@@ -108,10 +108,9 @@ class SqlTurns:
         async with self._database.write() as connection:
             await runs.end(connection, principal, turn.workflow_id, Outcome(State.CANCELLED))
             stored = await _one(connection, _locked(principal, turn))
-            written = await usage.record(connection, principal, calls)
+            await usage.record(connection, principal, calls)
             if stored.outcome in (None, State.CANCELLED) and stored.answer is None and answer.text:
                 await _write_answer(connection, principal, stored, answer, None, State.CANCELLED)
-        telemetry.count_calls(written)
 
     async def conversations(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Conversation]:
         async with self._database.read() as connection:

@@ -60,4 +60,7 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/api/v1/runs/{workflow_id}/replay"): Access.CALLER,
     ("POST", "/api/v1/runs/{workflow_id}/abort"): Access.CALLER,
     ("GET", "/api/v1/usage"): Access.CALLER,
+    ("GET", "/api/v1/usage/events"): Access.CALLER,
+    ("GET", "/api/v1/usage/events.csv"): Access.CALLER,
+    ("GET", "/api/v1/usage/{user_id}"): Access.OWNER,
 }

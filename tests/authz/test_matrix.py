@@ -152,6 +152,7 @@ OBJECTS = [  # (method, path, the kind of object it takes, statuses: own, a coll
     ("POST", "/api/v1/runs/{workflow_id}/replay", "ingestion", 409, 409),
     ("POST", "/api/v1/runs/{workflow_id}/abort", "ingestion", 409, 409),
     ("GET", "/api/v1/runs/{workflow_id}", "turn", 200, 404),
+    ("GET", "/api/v1/runs/{workflow_id}/events", "turn", 200, 404),
     ("POST", "/api/v1/runs/{workflow_id}/cancel", "turn", 409, 404),
     ("POST", "/api/v1/runs/{workflow_id}/replay", "turn", 409, 404),
     ("POST", "/api/v1/runs/{workflow_id}/abort", "turn", 409, 404),

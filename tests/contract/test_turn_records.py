@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,7 +11,7 @@ from domain.chat import Finish, Line, Speaker
 from domain.errors import NotFound
 from domain.names import new_id
 from domain.runs import Command, Outcome, State
-from domain.usage import month_of
+from domain.usage import Delivery, month_of
 from tests.contract.records import ANSWER, PASSAGE, SOURCE, Records, a_call, a_colleague
 
 
@@ -319,3 +320,63 @@ async def test_a_forgotten_conversation_does_not_go_on(records: Records, me: Pri
     ):
         with pytest.raises(NotFound):
             await attempt
+
+
+async def test_what_was_said_until_it_was_stopped_is_kept_once(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    turn = await records.turn(me, command)
+    said = replace(ANSWER, text="A place", finish=Finish.CANCELLED, estimated=True)
+    call = a_call(command, delivery=Delivery.ESTIMATED)
+
+    for text in ("A place", "Another"):
+        await records.turns.keep_said(me, turn, replace(said, text=text), [call])
+
+    stored = await records.turn(me, command)
+    assert (stored.outcome, stored.answer, stored.finish) == (State.CANCELLED, "A place", Finish.CANCELLED)
+    assert (await records.runs.command(me, command.workflow_id)).outcome is State.CANCELLED
+    assert await records.usage.settle(me, command.workflow_id) == 100
+
+
+async def test_stopping_before_a_word_keeps_none(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+
+    await records.turns.keep_said(me, await records.turn(me, command), replace(ANSWER, text=""), [])
+
+    stored = await records.turn(me, command)
+    assert (stored.outcome, stored.answer) == (State.CANCELLED, None)
+
+
+async def test_an_answer_is_not_taken_back_by_a_late_stop(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    turn = await records.turn(me, command)
+    answered = await records.answer(me, command)
+
+    await records.turns.keep_said(me, turn, replace(ANSWER, text="A pl"), [])
+
+    assert await records.turn(me, command) == answered
+
+
+@pytest.mark.parametrize(("end", "counted"), [(State.CANCELLED, 100), (State.FAILED, 0)])
+async def test_a_reply_that_comes_when_the_turn_is_over_is_paid_by_who_cancelled(
+    records: Records, me: Principal, end: State, counted: int
+) -> None:
+    command = await records.ask(me, billable=True)
+    await records.runs.close(me, command.workflow_id, Outcome(end))
+    await records.usage.settle(me, command.workflow_id)
+
+    await records.answer(me, command, a_call(command))
+    await records.usage.settle(me, command.workflow_id)
+
+    assert (await records.usage.month(me, month_of(datetime.now(UTC)))).used == counted
+
+
+async def test_an_open_call_shows_until_it_is_over(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    call = a_call(command, delivery=Delivery.OPEN)
+
+    before = await records.usage.is_open(me, command.workflow_id)
+    await records.usage.record(me, [call])
+    during = await records.usage.is_open(me, command.workflow_id)
+    await records.usage.record(me, [replace(call, delivery=Delivery.RETRIED)])
+
+    assert (before, during, await records.usage.is_open(me, command.workflow_id)) == (False, True, False)
