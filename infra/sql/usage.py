@@ -118,13 +118,14 @@ async def settle_ended(connection: AsyncConnection, principal: Principal) -> int
     Whoever is told that the budget is exhausted must not be told so by a turn that is over.
     """
     query = (
-        select(commands.c.account_id, commands.c.workflow_id)
+        select(commands.c.account_id, commands.c.reserved_month, commands.c.workflow_id)
         .where(commands.c.tenant_id == principal.tenant, commands.c.reserved > 0, commands.c.outcome.is_not(None))
         .order_by(commands.c.finished_at)
         .limit(AT_ONCE)
+        .with_for_update(skip_locked=True)  # whoever is settling one of them may be waiting for our budgets
     )
     ended = (await connection.execute(query)).all()
-    for row in ended:
+    for row in sorted(ended, key=lambda run: (run.account_id, run.reserved_month)):  # budgets: older months first
         await settle(connection, Principal(principal.tenant, row.account_id), row.workflow_id)
     return len(ended)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import insert, select, text, update
@@ -9,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from domain.accounts import Principal
 from domain.errors import DatabaseUnavailable, Internal, InvalidRequest
+from domain.usage import month_of
 from infra.sql.database import Database
 from infra.sql.schema import LOCK, upgrade
-from infra.sql.tables import metadata, tenants
+from infra.sql.tables import commands, metadata, tenants
 from tests.contract.records import Records, a_call, a_tenant
+from tests.contract.test_admission_records import COST
 
 
 @pytest.fixture
@@ -118,6 +121,23 @@ async def test_an_answer_whose_commit_was_applied_and_not_heard_of_is_one_row(
 
     assert again.answer == (await records.turn(me, command)).answer != "Another answer."
     assert await records.usage.settle(me, command.workflow_id) == 100
+
+
+async def test_an_admission_waits_for_no_settlement_that_may_be_waiting_for_it(
+    records: Records, somebody_else: AsyncEngine
+) -> None:
+    """Both lock the run first and the month then: an admission that settles several runs has done both already."""
+    me = (await records.newcomer(token_limit=2 * COST)).principal
+    ended = [await records.ask(me, billable=True) for _ in range(2)]
+    for command in ended:
+        await records.answer(me, command)
+
+    async with somebody_else.begin() as settling:
+        await settling.execute(select(commands).where(commands.c.workflow_id == ended[1].workflow_id).with_for_update())
+        async with asyncio.timeout(2):
+            await records.ask(me, billable=True)
+
+    assert (await records.usage.month(me, month_of(datetime.now(UTC)))).reserved == 2 * COST
 
 
 async def test_a_migration_waits_for_the_other_ones_lock(empty_url: str) -> None:
