@@ -4,7 +4,7 @@ Whoever needs more than one of these rows locks them in this order: invites, ten
 row is the turnstile of its budget; the lock leaves alone who merely refers to it (`FOR NO KEY UPDATE`).
 """
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
@@ -50,7 +50,11 @@ async def spend(connection: AsyncConnection, principal: Principal, month: str, t
 
 async def release(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> None:
     update = change(principal, budgets).where(budgets.c.month == month)
-    await connection.execute(update.values(reserved=budgets.c.reserved - tokens))
+    if (await connection.execute(update.values(reserved=budgets.c.reserved - tokens))).rowcount:
+        return
+    await _open(connection, principal, month)  # the row was lost: who is making it anew may still count this promise
+    left = case((budgets.c.reserved > tokens, budgets.c.reserved - tokens), else_=0)
+    await connection.execute(update.values(reserved=left))
 
 
 async def room(connection: AsyncConnection, principal: Principal, month: str, budget: int) -> Room:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from domain.accounts import Principal
@@ -13,7 +13,7 @@ from domain.errors import DatabaseUnavailable, Internal, InvalidRequest
 from domain.usage import month_of
 from infra.sql.database import Database
 from infra.sql.schema import LOCK, upgrade
-from infra.sql.tables import commands, metadata, tenants
+from infra.sql.tables import budgets, commands, metadata, tenants
 from tests.contract.records import Records, a_call, a_tenant
 from tests.contract.test_admission_records import COST
 
@@ -160,3 +160,23 @@ async def _until_somebody_waits(engine: AsyncEngine) -> None:
             if (await connection.execute(text("SELECT 1 FROM pg_locks WHERE NOT granted"))).first():
                 return
         await asyncio.sleep(0.02)
+
+
+async def test_a_reservation_released_while_its_lost_month_is_made_anew_is_gone(
+    database: Database, records: Records, me: Principal
+) -> None:
+    """M08: the sums of the rebuilding still know the promise, the release does not yet see the row."""
+    month = month_of(datetime.now(UTC))
+    command = await records.ask(me, billable=True)
+    async with database.write() as connection:
+        await connection.execute(delete(budgets))
+
+    async with database.write() as rebuilding:
+        row = {"account_id": me.account, "tenant_id": me.tenant, "month": month}
+        await rebuilding.execute(insert(budgets).values(**row, used=0, reserved=COST))
+        settling = asyncio.ensure_future(records.usage.settle(me, command.workflow_id))
+        await asyncio.sleep(0.2)
+    await settling
+
+    after = await records.usage.month(me, month)
+    assert (after.used, after.reserved) == (0, 0)
