@@ -1,11 +1,11 @@
 """Compare a tenant's database, search index, blobs and ledger page by page, and mend what may be mended.
 
 live: promised chunks and blobs are there -> index: nobody else's chunks are -> blobs: every folder has a row
--> usage: closed runs are settled
+-> the parts of the ledger
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,17 +15,19 @@ import structlog
 from temporalio import activity
 
 from activities.heartbeat import heartbeating
+from activities.ledger import PAGE, LedgerComparison, Part, Sheets
 from agents.state import VersionRef
 from domain.accounts import Principal
 from domain.errors import MoorageError
 from domain.names import blob, split_version_key
-from domain.ports import Blobs, Engine, Inventory, UsageRecords, VectorStore
+from domain.ports import Blobs, Engine, Inventory, VectorStore
 from domain.reconcile import (
     BLOBS,
     BlobFolder,
     Difference,
     Finding,
     LiveVersion,
+    Sheet,
     Tally,
     compare_blobs,
     compare_index,
@@ -36,15 +38,11 @@ from domain.runs import FINAL
 from domain.search import Generation
 
 OLD = timedelta(hours=1)  # an upload writes its blob before it is admitted, an ingestion its chunks before it is live
-CLOSED = timedelta(seconds=60)  # a run's own metering child settles it within seconds
 FORGOTTEN = timedelta(days=7)  # a database restored from an older day does not know the originals uploaded since
-PAGE = 200  # rows, folders
 CHUNKS = 1000  # of the index, ids only
 AT_ONCE = 4  # versions that are looked at side by side
 TENANTS = 100
 DONE = "done"
-
-Found = AsyncIterator[tuple[str | None, list[Finding]]]  # where the next page begins, and this one's findings
 
 _log = structlog.get_logger()
 
@@ -78,12 +76,11 @@ class ReconcileActivities:
     inventory: Inventory
     store: VectorStore
     blobs: Blobs
-    usage: UsageRecords
+    ledger: LedgerComparison
     engine: Engine
     index: Callable[[VersionRef], Awaitable[dict[str, Any]]]
     generation: Generation
     old: timedelta = OLD
-    closed: timedelta = CLOSED
     forgotten: timedelta = FORGOTTEN
     page: int = PAGE
 
@@ -96,34 +93,34 @@ class ReconcileActivities:
         """Goes on where an earlier attempt was; what that one mended is not found again."""
         progress = _resumed()
         async with heartbeating(lambda: progress):
-            async for place, findings in self.examine(work, progress.place):
-                for finding in findings:
+            async for place, sheet in self.examine(work, progress.place):
+                for finding in sheet.findings:
                     _report(finding)
-                progress = Progress(place, progress.tally.with_findings(findings))
+                progress = Progress(place, progress.tally.with_sheet(sheet))
         return progress.tally.plus(Tally(tenants=1))
 
     async def examine(
-        self, work: Examination, place: Place | None = None
-    ) -> AsyncIterator[tuple[Place, list[Finding]]]:
+        self, work: Examination, place: Place | None = None, *, ledger_only: bool = False
+    ) -> AsyncIterator[tuple[Place, Sheet]]:
         """Page by page: where the next one begins, and what was found on this one."""
         principal = Principal(work.tenant, account="")
-        parts = await self._parts(principal)
+        parts: Mapping[str, Part] = self.ledger.parts() if ledger_only else await self._parts(principal)
         names = [*parts, DONE]
         place = place if place and place.part in names else Place(names[0])
         for number in range(names.index(place.part), len(parts)):
             cursor = place.cursor if names[number] == place.part else None
-            async for following, findings in parts[names[number]](principal, cursor):
-                mended = [await self._mended(principal, each) if work.repair else each for each in findings]
-                yield Place(names[number + (following is None)], following), mended
+            async for sheet in parts[names[number]](principal, cursor):
+                mended = [await self._mended(principal, each) if work.repair else each for each in sheet.findings]
+                yield Place(names[number + (sheet.following is None)], sheet.following), replace(sheet, findings=mended)
 
-    async def _parts(self, principal: Principal) -> dict[str, Callable[[Principal, str | None], Found]]:
+    async def _parts(self, principal: Principal) -> dict[str, Part]:
         generations = {*await self.inventory.generations(principal), self.generation.name}
         walks = {f"index {name}": partial(self._orphan_chunks, name) for name in sorted(generations)}
-        return {"live": self._live, **walks, "blobs": self._orphan_blobs, "usage": self._unsettled}
+        return {"live": self._live, **walks, "blobs": self._orphan_blobs, **self.ledger.parts()}
 
     # --- finding ----------------------------------------------------------------------------------------------
 
-    async def _live(self, principal: Principal, cursor: str | None) -> Found:
+    async def _live(self, principal: Principal, cursor: str | None) -> Sheets:
         while True:
             page = await self.inventory.live(principal, limit=self.page, cursor=cursor)
             findings: list[Finding] = []
@@ -132,7 +129,7 @@ class ReconcileActivities:
                 compared = await asyncio.gather(*(self._differences(principal, version) for version in some))
                 findings += [finding for each in compared for finding in each]
             cursor = page.next_cursor
-            yield cursor, findings
+            yield Sheet(cursor, findings)
             if cursor is None:
                 return
 
@@ -154,7 +151,7 @@ class ReconcileActivities:
         )
         return [finding for finding in compared if finding is not None]
 
-    async def _orphan_chunks(self, generation: str, principal: Principal, after: str | None) -> Found:
+    async def _orphan_chunks(self, generation: str, principal: Principal, after: str | None) -> Sheets:
         """Every version is reported once, however its chunks are spread over the pages."""
         reported: set[str] = set()
         while True:
@@ -174,19 +171,19 @@ class ReconcileActivities:
                     Finding(Difference.ORPHAN_CHUNKS, principal.tenant, key, generation, expected=0, found=stored)
                 )
             after = page[-1].chunk_id if page else None
-            yield after, findings
+            yield Sheet(after, findings)
             if after is None:
                 return
 
-    async def _orphan_blobs(self, principal: Principal, _: str | None) -> Found:
+    async def _orphan_blobs(self, principal: Principal, _: str | None) -> Sheets:
         """From the beginning in every attempt: not every store lists in order."""
         some: list[BlobFolder] = []
         async for folder in self.blobs.folders(principal):
             some.append(folder)
             if len(some) == self.page:
-                yield "", await self._unknown(principal, some)
+                yield Sheet("", await self._unknown(principal, some))
                 some = []
-        yield None, await self._unknown(principal, some)
+        yield Sheet(None, await self._unknown(principal, some))
 
     async def _unknown(self, principal: Principal, folders: list[BlobFolder]) -> list[Finding]:
         """Rows are read after the folders, so that what was admitted meanwhile is known."""
@@ -203,22 +200,6 @@ class ReconcileActivities:
             for folder in folders
             if is_orphaned(folder, standings.get(folder.version_key), before)
         ]
-
-    async def _unsettled(self, principal: Principal, cursor: str | None) -> Found:
-        before = datetime.now(UTC) - self.closed
-        while True:
-            page = await self.inventory.closed(principal, before, limit=self.page, cursor=cursor)
-            cursor = page.next_cursor
-            yield (
-                cursor,
-                [
-                    Finding(Difference.UNSETTLED, principal.tenant, run.workflow_id, run.account)
-                    for run in page.items
-                    if not run.settled
-                ],
-            )
-            if cursor is None:
-                return
 
     # --- mending ----------------------------------------------------------------------------------------------
 
@@ -240,10 +221,10 @@ class ReconcileActivities:
                 await self.store.delete(principal, self._named(finding.detail), finding.subject)
             case Difference.ORPHAN_BLOBS:
                 await self.blobs.delete(principal, finding.subject.replace(":", "/"))
-            case Difference.UNSETTLED:
-                await self.usage.settle(replace(principal, account=finding.detail), finding.subject)
             case Difference.BLOB_MISSING:
                 return False
+            case _:
+                return await self.ledger.mend(principal, finding)
         return True
 
     async def _index_again(self, principal: Principal, finding: Finding) -> bool:

@@ -14,9 +14,10 @@ from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Tur
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
 from domain.errors import ProviderRateLimited, ProviderUnavailable
 from domain.events import Event, EventKind
+from domain.ledger import ClosedRun, MonthSums, OpenCall
 from domain.pace import Lane
 from domain.rates import Rate
-from domain.reconcile import BlobFolder, ClosedRun, LiveVersion, Standing, StoredChunk
+from domain.reconcile import BlobFolder, LiveVersion, Standing, StoredChunk
 from domain.runs import (
     Command,
     Kind,
@@ -142,7 +143,7 @@ class Registry(Protocol):
 class Inventory(Protocol):
     """The operator's view for reconciling; only activities/reconcile.py and `moorage verify` may hold it.
 
-    A principal stands for its whole tenant here: every account's runs are listed.
+    A principal stands for its whole tenant here.
     """
 
     async def tenants(self, after: str, limit: int) -> list[str]:
@@ -156,10 +157,32 @@ class Inventory(Protocol):
     async def standings(self, principal: Principal, version_keys: Set[str]) -> dict[str, Standing]:
         """What is known of these versions; one without a row is missing."""
 
+
+class Ledger(Protocol):
+    """The same for the ledger and what is derived from it; only activities/ledger.py may hold it.
+
+    A principal stands for its whole tenant: every account's runs, calls and months are listed. What is compared with
+    each other is read in one statement, so that a settlement under way makes no difference.
+    """
+
     async def closed(
         self, principal: Principal, before: datetime, *, limit: int, cursor: str | None
     ) -> Page[ClosedRun]:
-        """Runs that ended before that moment."""
+        """Runs that ended before that moment, newest first."""
+
+    async def open_calls(
+        self, principal: Principal, before: datetime, *, limit: int, cursor: str | None
+    ) -> Page[OpenCall]:
+        """Calls that were begun before that moment, are open, and whose run has ended or never was; newest first."""
+
+    async def months(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[MonthSums]:
+        """Every month of every account that has a row, a call or a reservation, in order."""
+
+    async def give_up(self, principal: Principal, account: str, op_id: str) -> None:
+        """An open call becomes `retried`; one that has ended stays as it is."""
+
+    async def rebuild(self, principal: Principal, account: str, month: str) -> None:
+        """Make the month's row what its calls and runs add up to. Who settles or reserves meanwhile is not lost."""
 
 
 class DocumentRecords(Protocol):

@@ -5,7 +5,7 @@ know is an orphan once it is old enough.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,11 +19,16 @@ class Difference(StrEnum):
     BLOB_MISSING = "blob_missing"  # nothing can recreate it
     ORPHAN_BLOBS = "orphan_blobs"  # a folder that no row knows
     UNSETTLED = "unsettled"  # a closed run with a reservation, or with calls that were not counted
+    TURN_DIFFERS = "turn_differs"  # an answered turn says something else than its call, or has not one call
+    CALL_OPEN = "call_open"  # nobody is left to end it
+    MONTH_USED = "month_used"  # not what its settled calls add up to
+    MONTH_RESERVED = "month_reserved"  # not what its runs hold
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference. `subject` is a version key or a workflow id, `detail` a generation or names of blobs.
+    """One difference. `subject` is a version key, a workflow id, a call's op_id or a month; `detail` a generation,
+    names of blobs, an account, or what of a turn it is about.
 
     Not `mendable`: to be looked at, and left alone for now.
     """
@@ -74,26 +79,31 @@ class BlobFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedRun:
-    workflow_id: str
-    account: str
-    settled: bool
+class Sheet:
+    """A page of a comparison: what differs, and how many of what were compared.
+
+    `following` is where the next one begins; None after the last.
+    """
+
+    following: str | None
+    findings: Sequence[Finding]
+    compared: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts by difference; `unexamined` are tenants that were given up."""
+    """Counts by difference; `unexamined` are tenants that were given up, `compared` months, runs and calls."""
 
     tenants: int = 0
     unexamined: int = 0
     found: dict[str, int] = field(default_factory=dict)
     repaired: dict[str, int] = field(default_factory=dict)
+    compared: dict[str, int] = field(default_factory=dict)
 
-    def with_findings(self, findings: Iterable[Finding]) -> "Tally":
-        seen = list(findings)
-        found = Counter(str(finding.difference) for finding in seen)
-        repaired = Counter(str(finding.difference) for finding in seen if finding.repaired)
-        return self.plus(Tally(found=dict(found), repaired=dict(repaired)))
+    def with_sheet(self, sheet: Sheet) -> "Tally":
+        found = Counter(str(finding.difference) for finding in sheet.findings)
+        repaired = Counter(str(finding.difference) for finding in sheet.findings if finding.repaired)
+        return self.plus(Tally(found=dict(found), repaired=dict(repaired), compared=dict(sheet.compared)))
 
     def plus(self, other: "Tally") -> "Tally":
         return Tally(
@@ -101,6 +111,7 @@ class Tally:
             self.unexamined + other.unexamined,
             dict(Counter(self.found) + Counter(other.found)),
             dict(Counter(self.repaired) + Counter(other.repaired)),
+            dict(Counter(self.compared) + Counter(other.compared)),
         )
 
     @property

@@ -20,6 +20,7 @@ from domain.ports import (
     Engine,
     Events,
     Inventory,
+    Ledger,
     Limiter,
     LoginStates,
     Parser,
@@ -61,6 +62,7 @@ from infra.sql.database import Database
 from infra.sql.documents import SqlDocuments
 from infra.sql.invites import SqlInvites
 from infra.sql.keys import SqlKeys
+from infra.sql.ledger import SqlLedger
 from infra.sql.reconcile import SqlInventory
 from infra.sql.runs import SqlRuns
 from infra.sql.tenants import SqlTenants
@@ -86,6 +88,7 @@ class Services:
     runs: RunRecords
     registry: Registry
     inventory: Inventory
+    ledger: Ledger
     tenants: Tenants
     audit: Audit
     documents: DocumentRecords
@@ -149,6 +152,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             runs=runs,
             registry=runs,
             inventory=SqlInventory(database),
+            ledger=SqlLedger(database),
             tenants=SqlTenants(database),
             audit=SqlAudit(database),
             documents=SqlDocuments(database),

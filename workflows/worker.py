@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 
 from activities.chat import ChatActivities, short_steps
 from activities.documents import DocumentActivities
+from activities.ledger import LedgerComparison
 from activities.meter import Meter
 from activities.reconcile import ReconcileActivities
 from activities.retrieval import Retriever
@@ -140,7 +141,7 @@ def reconcile_activities(services: Services) -> ReconcileActivities:
         inventory=services.inventory,
         store=services.store,
         blobs=services.blobs,
-        usage=services.usage,
+        ledger=LedgerComparison(services.ledger, services.usage),
         engine=services.engine,
         index=document_activities(services).index,
         generation=services.embedder.generation,

@@ -41,6 +41,12 @@ async def allotted(connection: AsyncConnection, principal: Principal, *, without
     return int((await connection.execute(query)).scalar_one())
 
 
+async def hold(connection: AsyncConnection, principal: Principal, month: str) -> None:
+    """The account's month, which is made if it is missing and which nobody else changes until this transaction ends."""
+    await _open(connection, principal, month)
+    await connection.execute(pick(principal, budgets).where(budgets.c.month == month).with_for_update())
+
+
 async def spend(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> None:
     """Count tokens that were bought, promised or not."""
     await _open(connection, principal, month)

@@ -1,19 +1,18 @@
 """What the database promises, listed for comparing it with the other stores; the operator's view."""
 
 from collections.abc import Sequence, Set
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, exists, or_, select, union
+from sqlalchemy import Row, and_, select, union
 
 from domain.accounts import Principal
 from domain.names import version_key
-from domain.reconcile import ClosedRun, LiveVersion, Standing
+from domain.reconcile import LiveVersion, Standing
 from domain.runs import Page
 from infra.sql.database import Database
 from infra.sql.ownership import pick
 from infra.sql.paging import page
-from infra.sql.tables import collections, commands, documents, provider_calls, tenants, versions
+from infra.sql.tables import collections, commands, documents, tenants, versions
 
 
 class SqlInventory:
@@ -63,22 +62,6 @@ class SqlInventory:
         standings = {version_key(row.document_id, row.version): _standing(row) for row in rows}
         return {key: standings[key] for key in version_keys if key in standings}
 
-    async def closed(
-        self, principal: Principal, before: datetime, *, limit: int, cursor: str | None
-    ) -> Page[ClosedRun]:
-        """Of every account: the reservation is found where `commands` alone would hide it from a colleague."""
-        uncounted = exists().where(
-            provider_calls.c.workflow_id == commands.c.workflow_id, provider_calls.c.settled.is_(False)
-        )
-        query = select(
-            *(commands.c[name] for name in ("id", "created_at", "workflow_id", "account_id")),
-            or_(commands.c.reserved > 0, uncounted).label("unsettled"),
-        ).where(
-            commands.c.tenant_id == principal.tenant, commands.c.outcome.is_not(None), commands.c.finished_at < before
-        )
-        async with self._database.read() as connection:
-            return await page(connection, query, commands, _closed, limit=limit, cursor=cursor)
-
 
 def _live(row: Row[Any]) -> LiveVersion:
     return LiveVersion(version_key(row.id, row.version), row.generation, row.chunks)
@@ -89,7 +72,3 @@ def _standing(row: Row[Any]) -> Standing:
     is_open = row.outcome is None or (row.command is not None and row.run_outcome is None)
     moments = [moment for moment in (row.finished_at, row.run_finished_at, row.updated_at) if moment is not None]
     return Standing(row.version == row.live_version, row.workflow_id, None if is_open else max(moments))
-
-
-def _closed(row: Row[Any]) -> ClosedRun:
-    return ClosedRun(row.workflow_id, row.account_id, settled=not row.unsettled)

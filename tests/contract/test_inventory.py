@@ -1,19 +1,15 @@
 """Contract of Inventory: what the operator reads of every tenant, and of one tenant's every account."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from domain.accounts import Account, Principal
 from domain.names import new_id
 from domain.ports import Inventory
-from domain.reconcile import ClosedRun, LiveVersion
+from domain.reconcile import LiveVersion
 from domain.runs import Outcome, State
 from infra.sql.database import Database
 from infra.sql.reconcile import SqlInventory
-from tests.contract.records import GENERATION, Records, a_call
-
-SOON = datetime.now(UTC) + timedelta(days=1)
+from tests.contract.records import GENERATION, Records
 
 
 @pytest.fixture
@@ -78,40 +74,3 @@ async def test_a_version_stands_as_its_run_left_it(
     assert not of_failed.live and of_failed.quiet_since is not None
     assert of_failed.workflow_id == failed.workflow_id
     assert await inventory.standings(elsewhere, keys) == {}
-
-
-async def test_a_reservation_that_outlived_its_run_is_unsettled(
-    records: Records, inventory: Inventory, me: Principal, anybody: Principal
-) -> None:
-    command = await records.ask(me, billable=True)
-    await records.answer(me, command)
-
-    before = await inventory.closed(anybody, SOON, limit=10, cursor=None)
-    await records.usage.settle(me, command.workflow_id)
-    after = await inventory.closed(anybody, SOON, limit=10, cursor=None)
-
-    assert before.items == [ClosedRun(command.workflow_id, me.account, settled=False)]
-    assert after.items == [ClosedRun(command.workflow_id, me.account, settled=True)]
-
-
-async def test_calls_that_were_not_counted_are_unsettled(
-    records: Records, inventory: Inventory, me: Principal, anybody: Principal
-) -> None:
-    command = await records.upload(me)
-    await records.usage.record(me, [a_call(command)])
-    await records.publish(me, command)
-
-    runs = await inventory.closed(anybody, SOON, limit=10, cursor=None)
-
-    assert [run.settled for run in runs.items] == [False]
-
-
-async def test_only_runs_that_ended_before_the_moment_are_listed(
-    records: Records, inventory: Inventory, me: Principal, anybody: Principal, elsewhere: Principal
-) -> None:
-    await records.ask(me, billable=True)
-    await records.answer(me, await records.ask(me, billable=True))
-
-    assert len((await inventory.closed(anybody, SOON, limit=10, cursor=None)).items) == 1
-    assert (await inventory.closed(anybody, SOON - timedelta(days=2), limit=10, cursor=None)).items == []
-    assert (await inventory.closed(elsewhere, SOON, limit=10, cursor=None)).items == []

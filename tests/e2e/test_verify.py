@@ -49,7 +49,7 @@ async def test_verify_says_what_differs_and_mends_what_is_safe_to_mend(running: 
     differing = await verify(tmp_path, "--json")
     mended = await verify(tmp_path, "--repair")
 
-    assert clean == (0, "1 tenants examined: nothing differs.\n")
+    assert clean == (0, "1 tenants, 0 months, 0 runs, 0 calls compared: nothing differs.\n")
     assert differing[0] == 1
     report = json.loads(differing[1])
     assert (report["found"], report["repaired"]) == ({"index_differs": 1, "blob_missing": 1}, {})
@@ -58,7 +58,7 @@ async def test_verify_says_what_differs_and_mends_what_is_safe_to_mend(running: 
         (lost, 3, 0),
     }
     assert mended[0] == 1
-    assert mended[1].endswith("1 tenants examined; repaired: 0 of 1 blob_missing, 1 of 1 index_differs.\n")
+    assert mended[1].endswith("0 runs, 0 calls compared; repaired: 0 of 1 blob_missing, 1 of 1 index_differs.\n")
     assert await services.store.count(principal, generation, index) == 1
 
 

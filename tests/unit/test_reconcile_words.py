@@ -9,6 +9,7 @@ from domain.reconcile import (
     Difference,
     Finding,
     LiveVersion,
+    Sheet,
     Standing,
     StoredChunk,
     Tally,
@@ -79,9 +80,11 @@ def test_a_tally_counts_what_was_found_and_what_was_repaired() -> None:
     lost = Finding(Difference.BLOB_MISSING, "tenant", "a:1")
     mended = Finding(Difference.ORPHAN_BLOBS, "tenant", "b:1", repaired=True)
 
-    tally = Tally(tenants=1).with_findings([lost, mended, mended]).plus(Tally(tenants=1, unexamined=1))
+    sheet = Sheet(None, [lost, mended, mended], {"calls": 3})
 
-    assert tally == Tally(2, 1, {"blob_missing": 1, "orphan_blobs": 2}, {"orphan_blobs": 2})
+    tally = Tally(tenants=1, compared={"calls": 4}).with_sheet(sheet).plus(Tally(tenants=1, unexamined=1))
+
+    assert tally == Tally(2, 1, {"blob_missing": 1, "orphan_blobs": 2}, {"orphan_blobs": 2}, {"calls": 7})
 
 
 @pytest.mark.parametrize(
