@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cli import admin
-from cli.options import Home, Json, absolute, running, settings
+from cli import admin, usage
+from cli.options import Home, Json, Repair, absolute, running, settings
 
 app = typer.Typer(
     help="A self-hosted RAG platform whose every unit of work is a durable workflow.",
@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 
 app.add_typer(admin.app, name="admin")
+app.add_typer(usage.app, name="usage")
 
 
 class Queue(StrEnum):
@@ -65,7 +66,7 @@ def doctor(home: Home = None) -> None:
 @app.command()
 def verify(
     home: Home = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")] = False,
+    repair: Repair = False,
     json: Json = False,
 ) -> None:
     """Compare database, search index, blobs and ledger; exit 1 when something differs."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 Home = Annotated[
     Path | None, typer.Option(help="Folder of everything that is kept; MOORAGE_HOME, or .moorage, unless given.")
 ]
+Repair = Annotated[bool, typer.Option("--repair", help="Mend what is safe to mend.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
