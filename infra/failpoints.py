@@ -1,18 +1,20 @@
 """Failpoints: faults at named points of the work, so that suites can prove what survives them. Never in production.
 
     RULES  = RULE[;RULE...] | @FILE            a file may be absent, and is read anew at every point
-    RULE   = POINT=ACTION[*TIMES]              documents.embed.after=kill*1
+    RULE   = POINT=ACTION[%PERCENT[#SEED]][*TIMES]    documents.embed.after=kill*1    answer.commit.before=raise%5#7
     POINT  = NAME.before | NAME.after | NAME.during[:MILLISECONDS since it began]
     ACTION = kill | stop | raise | delay:SECONDS
 
 TIMES counts across restarts and processes: a worker that was killed at a point gets past it the next time.
+PERCENT is thrown at every passage; each process throws the same row of dice from SEED.
 """
 
 import asyncio
 import os
+import random
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,21 +25,28 @@ from temporalio.client import Client
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from domain.accounts import Principal
-from domain.errors import DependencyUnavailable, TemporalUnavailable
+from domain.chat import Answer, Turn
+from domain.errors import DatabaseUnavailable, DependencyUnavailable, TemporalUnavailable
 from domain.runs import Launch
+from domain.usage import ProviderCall
 from infra.settings import Settings
+from infra.sql.chat import SqlTurns
+from infra.sql.database import Database
 from infra.temporal import TemporalEngine
 
 GRAPHS = {"turn": ("recall", "condense", "retrieve", "answer"), "documents": ("parse", "embed", "index", "publish")}
 START = "engine.start"  # between the commit of an admission and the answer to the caller
+COMMIT = "answer.commit"  # before: the reply is there and its worker fails; after: committed, and nobody hears of it
 NAMES = {f"{graph}.{node}" for graph, nodes in GRAPHS.items() for node in nodes} | {
     "usage.settle",
     "runs.report",
     START,
+    COMMIT,
 }
 RULE = re.compile(
     r"(?P<name>[a-z.]+)\.(?P<moment>before|after|during)(:(?P<ms>\d+))?"
-    r"=(?P<action>kill|stop|raise|delay)(:(?P<seconds>[\d.]+))?(\*(?P<times>\d+))?"
+    r"=(?P<action>kill|stop|raise|delay)(:(?P<seconds>[\d.]+))?"
+    r"(%(?P<percent>\d{1,2})(#(?P<seed>\d+))?)?(\*(?P<times>\d+))?"
 )
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -53,6 +62,8 @@ class Rule:
     seconds: float = 0.0
     after_ms: int = 0
     times: int | None = None
+    percent: int = 100
+    seed: int = 0
 
 
 def parse(rules: str) -> list[Rule]:
@@ -79,6 +90,8 @@ def _rule(text: str) -> Rule:
         seconds=float(match["seconds"] or 0),
         after_ms=int(match["ms"] or 0),
         times=int(match["times"]) if match["times"] else None,
+        percent=int(match["percent"] or 100),
+        seed=int(match["seed"] or 0),
     )
 
 
@@ -89,6 +102,7 @@ class Failpoints:
         self._file = Path(rules[1:]) if rules.startswith("@") else None
         self._fixed = [] if self._file else parse(rules)
         self._tokens = tokens
+        self._dice: dict[str, random.Random] = {}
 
     async def reach(self, name: str, moment: str, failure: type[Exception] = DependencyUnavailable) -> None:
         for rule in self._rules(name, moment):
@@ -128,10 +142,17 @@ class Failpoints:
 
     def _take(self, rule: Rule) -> bool:
         """One of the times this rule may still strike."""
+        if rule.percent < 100 and self._thrown(rule) >= rule.percent:
+            return False
         if rule.times is None:
             return True
         self._tokens.mkdir(parents=True, exist_ok=True)
         return any(self._claim(f"{rule.text.replace('/', '_')}#{number}") for number in range(rule.times))
+
+    def _thrown(self, rule: Rule) -> float:
+        """0 up to 100."""
+        dice = self._dice.setdefault(rule.text, random.Random(f"{rule.seed} {rule.text}"))
+        return 100 * dice.random()
 
     def _claim(self, token: str) -> bool:
         try:
@@ -154,6 +175,11 @@ def interceptors(settings: Settings) -> list[Interceptor]:
 def engine(settings: Settings, client: Client) -> TemporalEngine:
     points = configured(settings)
     return FailingEngine(client, points) if points else TemporalEngine(client)
+
+
+def turns(settings: Settings, database: Database) -> SqlTurns:
+    points = configured(settings)
+    return FailingTurns(database, points) if points else SqlTurns(database)
 
 
 class ActivityFailpoints(Interceptor):
@@ -184,3 +210,23 @@ class FailingEngine(TemporalEngine):
     async def start(self, principal: Principal, launch: Launch) -> str:
         async with self._points.around(START, TemporalUnavailable):
             return await super().start(principal, launch)
+
+
+class FailingTurns(SqlTurns):
+    """Points inside a step: between a reply and its commit, and between the commit and who waits for it."""
+
+    def __init__(self, database: Database, points: Failpoints) -> None:
+        super().__init__(database)
+        self._points = points
+
+    async def commit_answer(
+        self,
+        principal: Principal,
+        turn: Turn,
+        answer: Answer,
+        calls: Sequence[ProviderCall],
+        *,
+        timings: Mapping[str, float] | None = None,
+    ) -> Turn:
+        async with self._points.around(COMMIT, DatabaseUnavailable):
+            return await super().commit_answer(principal, turn, answer, calls, timings=timings)

@@ -57,7 +57,6 @@ from infra.settings import Environment, Settings
 from infra.sql.accounts import SqlAccounts
 from infra.sql.admission import SqlAdmissions
 from infra.sql.audit import SqlAudit
-from infra.sql.chat import SqlTurns
 from infra.sql.database import Database
 from infra.sql.documents import SqlDocuments
 from infra.sql.invites import SqlInvites
@@ -156,7 +155,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             tenants=SqlTenants(database),
             audit=SqlAudit(database),
             documents=SqlDocuments(database),
-            turns=SqlTurns(database),
+            turns=failpoints.turns(settings, database),
             usage=SqlUsage(database),
             prices=price_list(settings.prices),
             blobs=blobs,

@@ -52,6 +52,8 @@ def test_every_name_has_its_three_moments(name: str, moment: str) -> None:
         "documents.embed.during=raise",
         "documents.embed.after=delay",
         "documents.embed.after=kill:3",
+        "documents.embed.after=raise%",
+        "documents.embed.after=raise#7",
     ],
 )
 def test_what_is_no_rule_is_refused(rule: str, tmp_path: Path) -> None:
@@ -72,6 +74,23 @@ async def test_a_fault_strikes_at_its_own_point_only(tmp_path: Path) -> None:
 
     assert await struck(points)
     assert not await struck(points, "usage.settle")
+
+
+async def test_a_fault_by_chance_strikes_about_that_often_and_the_same_passages_again(tmp_path: Path) -> None:
+    rule = f"{STRUCK}.after=raise%20#7"
+
+    found = [[await struck(points) for _ in range(500)] for points in (Failpoints(rule, tmp_path) for _ in range(2))]
+
+    assert 70 < found[0].count(True) < 130
+    assert found[0] == found[1]
+    other = Failpoints(f"{STRUCK}.after=raise%20#8", tmp_path)
+    assert [await struck(other) for _ in range(500)] != found[0]
+
+
+async def test_a_fault_by_chance_is_limited_as_any_other(tmp_path: Path) -> None:
+    points = Failpoints(f"{STRUCK}.after=raise%20*3", tmp_path)
+
+    assert [await struck(points) for _ in range(200)].count(True) == 3
 
 
 async def test_rules_in_a_file_can_be_changed_at_any_time(tmp_path: Path) -> None:
