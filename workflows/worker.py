@@ -68,8 +68,10 @@ async def _serve(settings: Settings, queue: str) -> None:
     await asyncio.sleep(LINGER)
 
 
-def worker(client: Client, services: Services, queue: str, task_queue: str | None = None) -> Worker:
-    """`task_queue` lets a test work on a queue of its own."""
+def worker(
+    client: Client, services: Services, queue: str, task_queue: str | None = None, *, cached: int = 1000
+) -> Worker:
+    """`task_queue` lets a test work on a queue of its own; without `cached` runs every step is a replay."""
     return Worker(
         client,
         task_queue=task_queue or queue,
@@ -77,6 +79,7 @@ def worker(client: Client, services: Services, queue: str, task_queue: str | Non
         activities=_activities(services, queue),
         plugins=[_graphs(services, queue)],
         interceptors=[Boundary(), Steps(services.events), *failpoints.interceptors(services.settings)],
+        max_cached_workflows=cached,
         max_concurrent_activities=STEPS_AT_ONCE[queue],
         graceful_shutdown_timeout=GRACE[queue],
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
