@@ -41,7 +41,12 @@ class Stack:
     proxies: dict[str, Proxy]
     addresses: Addresses
     provider: ScriptedProvider
-    api_url: str
+    api_urls: tuple[str, ...]
+    metrics_urls: tuple[str, ...]
+
+    @property
+    def api_url(self) -> str:
+        return self.api_urls[0]
 
     def status(self, name: str) -> Status:
         return next(status for status in self.supervisor.statuses() if status.name == name)
@@ -69,8 +74,10 @@ class Stack:
 
 
 @asynccontextmanager
-async def launched(home: Path, *, seed: int = 0, spare: bool = True, **settings: str) -> AsyncIterator[Stack]:
-    """Everything ready; all gone afterwards. Keywords are environment variables of our processes."""
+async def launched(
+    home: Path, *, seed: int = 0, spare: bool = True, apis: int = 1, **settings: str
+) -> AsyncIterator[Stack]:
+    """Everything ready; all gone afterwards. Other keywords are environment variables of our processes."""
     home = made(home)
     ports, env = Ports(home / "ports.json"), EnvFile(home / "env")
     async with AsyncExitStack() as stack:
@@ -95,9 +102,12 @@ async def launched(home: Path, *, seed: int = 0, spare: bool = True, **settings:
         }
         await supervisor.run(_told(platform.migrate(), ours))
         processes = [_told(process, ours) for process in platform.processes()]
+        api = processes[-1]
         if spare:
             workers = [process for process in processes if process.name in SPARES]
             processes += [_spare(worker, ports.port(f"{SPARES[worker.name]}-metrics")) for worker in workers]
+        more = [_another(api, number, ports) for number in range(2, apis + 1)]
+        processes += [process for process, _ in more]
         await supervisor.start(processes)
         yield Stack(
             home=home,
@@ -106,7 +116,8 @@ async def launched(home: Path, *, seed: int = 0, spare: bool = True, **settings:
             proxies=proxies,
             addresses=plan.addresses,
             provider=provider,
-            api_url=platform.api_url,
+            api_urls=(platform.api_url, *(url for _, url in more)),
+            metrics_urls=(*platform.metrics_urls, *(f"{url}/metrics" for _, url in more)),
         )
 
 
@@ -143,3 +154,11 @@ def _spare(worker: Process, port: int) -> Process:
         ready=answering(f"http://127.0.0.1:{port}/metrics"),
         nice=0,
     )
+
+
+def _another(api: Process, number: int, ports: Ports) -> tuple[Process, str]:
+    """One more API over the same stores, and its address."""
+    port = ports.port(f"api-{number}")
+    url = f"http://127.0.0.1:{port}"
+    told = _told(api, {"MOORAGE_PORT": str(port)})
+    return replace(told, name=f"api-{number}", ready=answering(f"{url}/readyz")), url

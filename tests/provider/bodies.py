@@ -65,7 +65,7 @@ def final_usage(number: int, model: str, used: dict[str, Any]) -> bytes:
     return event({**_envelope(number, model, "chat.completion.chunk"), "choices": [], "usage": used})
 
 
-def embeddings(ask: Ask, dimensions: int, tokens: int, fault: Fault) -> bytes:
+def embeddings(ask: Ask, model: str, dimensions: int, tokens: int, fault: Fault) -> bytes:
     """One vector per input, as base64 when the request says so."""
     vectors = [words.embed(text, dimensions) for text in ask.inputs]
     packed = ask.body.get("encoding_format") == "base64" and fault.vectors != "unpacked"
@@ -75,7 +75,7 @@ def embeddings(ask: Ask, dimensions: int, tokens: int, fault: Fault) -> bytes:
     if fault.vectors == "shuffled":
         rows.reverse()
     used = {"prompt_tokens": tokens, "total_tokens": tokens} if fault.usage is None else fault.usage
-    return dump({"object": "list", "model": fault.model or ask.model, "data": rows, "usage": used})
+    return dump({"object": "list", "model": model, "data": rows, "usage": used})
 
 
 def models(names: Sequence[str]) -> bytes:

@@ -63,7 +63,7 @@ class Reply:
     def _embed(self) -> None:
         self.sent.prompt_tokens = sum(words.count(text) for text in self.ask.inputs)
         dimensions = self.ask.body.get("dimensions") or self.manners.dimensions
-        self._finish(bodies.embeddings(self.ask, dimensions, self.sent.prompt_tokens, self.fault))
+        self._finish(bodies.embeddings(self.ask, self._model, dimensions, self.sent.prompt_tokens, self.fault))
 
     async def _chat(self) -> None:
         text = self.manners.answer(self.ask) if self.fault.text is None else self.fault.text
@@ -152,7 +152,8 @@ class Reply:
 
     @property
     def _model(self) -> str:
-        return self.fault.model or self.ask.model
+        """`gpt-4o-mini#17` of the 17th call, where that is wanted."""
+        return self.fault.model or (f"{self.ask.model}#{self.number}" if self.manners.numbered else self.ask.model)
 
 
 def _content_type(body: str) -> str:
