@@ -195,7 +195,8 @@ class DocumentActivities:
         )
         async with self.meter.call(principal, asked) as call:
             embedded = await self.embedder.passages(texts)
-            bought = _Bought(embedded, op_id, call.answered(embedded.model, embedded.tokens).at)
+            line = call.answered(embedded.model, embedded.tokens, estimated=embedded.estimated)
+            bought = _Bought(embedded, op_id, line.at)
             await self.blobs.put(principal, path, _npz(bought))
         return bought
 
@@ -208,7 +209,7 @@ class DocumentActivities:
                 model=bought.embedded.model,
                 prompt_tokens=bought.embedded.tokens,
                 completion_tokens=0,
-                delivery=Delivery.DELIVERED,
+                delivery=Delivery.ESTIMATED if bought.embedded.estimated else Delivery.DELIVERED,
                 billable=True,
                 at=bought.at,
             )
@@ -276,6 +277,7 @@ def _npz(bought: _Bought) -> bytes:
         buffer,
         vectors=bought.embedded.vectors,
         tokens=np.array(bought.embedded.tokens),
+        estimated=np.array(bought.embedded.estimated),
         model=np.array(bought.embedded.model),
         op_id=np.array(bought.op_id),
         at=np.array(bought.at.isoformat()),
@@ -285,5 +287,6 @@ def _npz(bought: _Bought) -> bytes:
 
 def _bought(data: bytes) -> _Bought:
     with np.load(BytesIO(data), allow_pickle=False) as kept:
-        embedded = Embedded(kept["vectors"], int(kept["tokens"]), str(kept["model"]))
+        estimated = "estimated" in kept and bool(kept["estimated"])  # older bills do not say
+        embedded = Embedded(kept["vectors"], int(kept["tokens"]), str(kept["model"]), estimated)
         return _Bought(embedded, str(kept["op_id"]), datetime.fromisoformat(str(kept["at"])))

@@ -76,7 +76,7 @@ class Retriever:
         )
         async with self._meter.call(principal, asked) as call:
             embedded = await self._embedder.query(find.text)
-            line = call.answered(embedded.model, embedded.tokens)
+            line = call.answered(embedded.model, embedded.tokens, estimated=embedded.estimated)
             if self._embedder.billable:
                 await self._meter.record(principal, line)
         vector: Vector = embedded.vectors[0]

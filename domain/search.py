@@ -131,11 +131,15 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Vectors and the tokens they took; whether those were bought is the embedder's `billable`."""
+    """Vectors and the tokens they took; whether those were bought is the embedder's `billable`.
+
+    `estimated`: the provider said nothing of the tokens, or what cannot be.
+    """
 
     vectors: Vectors
     tokens: int = 0
     model: str = ""
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

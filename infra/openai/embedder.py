@@ -82,7 +82,9 @@ class OpenAIEmbedder:
             return _joined(halves, self._dimensions)
         with translated():
             vectors = _vectors(reply, len(texts), self._dimensions)
-            return Embedded(vectors, _tokens(reply, texts), name_of(reply.model, self.model))
+            tokens = _tokens(reply, texts)
+            guessed = sum(map(guess, texts)) if tokens is None else tokens
+            return Embedded(vectors, guessed, name_of(reply.model, self.model), estimated=tokens is None)
 
     async def _call(self, texts: list[str], seconds: float) -> CreateEmbeddingResponse:
         with translated():
@@ -129,13 +131,18 @@ def _vectors(reply: CreateEmbeddingResponse, texts: int, dimensions: int) -> Vec
     return unit
 
 
-def _tokens(reply: CreateEmbeddingResponse, texts: Sequence[str]) -> int:
-    """What the provider counted, or our upper bound where it says nothing or what cannot be."""
+def _tokens(reply: CreateEmbeddingResponse, texts: Sequence[str]) -> int | None:
+    """What the provider counted; None where it says nothing or what cannot be."""
     most = sum(guess(text) * BYTES_PER_TOKEN for text in texts)
     told = getattr(reply.usage, "prompt_tokens", None)
-    return told if isinstance(told, int) and 0 < told <= most else sum(guess(text) for text in texts)
+    return told if isinstance(told, int) and 0 < told <= most else None
 
 
 def _joined(parts: Sequence[Embedded], dimensions: int) -> Embedded:
     vectors = [part.vectors for part in parts] or [np.empty((0, dimensions), np.float32)]
-    return Embedded(np.concatenate(vectors), sum(part.tokens for part in parts), parts[-1].model if parts else "")
+    return Embedded(
+        np.concatenate(vectors),
+        sum(part.tokens for part in parts),
+        parts[-1].model if parts else "",
+        estimated=any(part.estimated for part in parts),
+    )

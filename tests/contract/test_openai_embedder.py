@@ -110,6 +110,17 @@ async def test_tokens_that_cannot_be_true_are_guessed_upwards(
     embedded = await embedder.passages(TEXTS)
 
     assert embedded.tokens == sum(guess(text) for text in TEXTS) > provider.calls[0].prompt_tokens
+    assert embedded.estimated
+
+
+async def test_a_guess_for_one_of_several_calls_is_a_guess_for_all(
+    embedder: OpenAIEmbedder, provider: ScriptedProvider
+) -> None:
+    provider.script(Fault(largest=2), Fault.none(), Fault.absurd_usage())
+
+    whole, halved = await embedder.passages(TEXTS[:2]), await embedder.passages(TEXTS)
+
+    assert (whole.estimated, halved.estimated) == (False, True)
 
 
 async def test_a_generation_names_all_that_makes_its_vectors(embedder: OpenAIEmbedder) -> None:

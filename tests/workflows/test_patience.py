@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from activities.heartbeat import heartbeating, survived
 from agents.options import FAULTS, PARSE_DEATHS
 from domain.accounts import Principal
 from domain.errors import DatabaseUnavailable, ResourceLimit
+from domain.names import new_id
 from domain.ports import UsageRecords
-from domain.usage import Delivery, ProviderCall
+from domain.usage import Delivery, ProviderCall, Purpose, month_of
 from infra.boundary import Boundary
 from tests.platform import Platform, User
 from tests.provider.script import Fault
@@ -37,14 +39,17 @@ class Reluctant:
         self._away = True
 
     async def record(self, principal: Principal, calls: Sequence[ProviderCall]) -> None:
-        if self._away and calls[0].delivery is Delivery.DELIVERED:
+        if self._away and calls[0].delivery is not Delivery.OPEN:
             self._away = False
             raise DatabaseUnavailable
         await self._usage.record(principal, calls)
 
 
+@pytest.mark.parametrize(
+    ("reply", "delivery"), [(Fault.none(), Delivery.DELIVERED), (Fault.absurd_usage(), Delivery.ESTIMATED)]
+)
 async def test_what_was_bought_and_not_written_down_is_written_down_later_and_not_bought_again(
-    buying: Platform, buyer: User, provider: ScriptedProvider
+    buying: Platform, buyer: User, provider: ScriptedProvider, reply: Fault, delivery: Delivery
 ) -> None:
     provider.script(Fault(status=401, kind="embedding"))
     parked = await buyer.upload("lock.txt", b"The lock opens at six.")
@@ -52,16 +57,19 @@ async def test_what_was_bought_and_not_written_down_is_written_down_later_and_no
     activities = document_activities(buying.services)
     activities = replace(activities, meter=replace(activities.meter, usage=Reluctant(buying.services.usage)))
     provider.reset()
+    provider.script(reply)
+    run = {"workflow_run_id": new_id()}
 
     with pytest.raises(DatabaseUnavailable):
-        await environment().run(activities.embed, state)
-    done = await environment(attempt=2).run(activities.embed, state)
-    await environment(attempt=3).run(activities.embed, state)
+        await environment(**run).run(activities.embed, state)
+    done = await environment(**run, attempt=2).run(activities.embed, state)
+    await environment(**run, attempt=3).run(activities.embed, state)
 
-    usage = (await buyer.http.get("/api/v1/usage")).json()
+    me, month = Principal(buyer.tenant, buyer.account), month_of(datetime.now(UTC))
+    lines = await buying.services.usage.lines(me, month, limit=10, cursor=None)
     assert done == {"chunks": 1, "billed": 1}
     assert len(provider.calls) == 1
-    assert [(line["purpose"], line["calls"]) for line in usage["by_purpose"]] == [("embedding", 1)]
+    assert [(line.purpose, line.delivery) for line in lines.items] == [(Purpose.EMBEDDING, delivery)]
 
 
 async def test_a_document_that_let_three_workers_die_is_the_one_to_blame(quiet: Platform, user: User) -> None:
