@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
 from domain.errors import NotFound
-from domain.runs import Page
+from domain.runs import Page, State
 from domain.usage import BILLED, COUNTED, Delivery, Month, ProviderCall, Purpose, PurposeTotal, month_of
 from infra import telemetry
 from infra.sql import budgets as budget
@@ -176,10 +176,21 @@ async def _release(connection: AsyncConnection, principal: Principal, workflow_i
 
 
 async def _give_up_open_calls(connection: AsyncConnection, principal: Principal, workflow_id: str) -> None:
-    """Their worker died: listed with what was known before the reply, and not counted."""
+    """Their worker died: listed with what was known before the reply, and not counted into a month.
+
+    If the run was cancelled, whoever makes the call may yet hear of it, and is in the counters by what it then says.
+    """
     update = change(principal, provider_calls).where(provider_calls.c.workflow_id == workflow_id, OPEN)
-    given_up = await connection.execute(update.values(delivery=Delivery.RETRIED).returning(*provider_calls.c))
-    after_commit(connection, partial(telemetry.count_calls, [_call(row) for row in given_up]))
+    rows = await connection.execute(update.values(delivery=Delivery.RETRIED).returning(*provider_calls.c))
+    given_up = [_call(row) for row in rows]
+    if given_up and await _outcome(connection, principal, workflow_id) != State.CANCELLED:
+        after_commit(connection, partial(telemetry.count_calls, given_up))
+
+
+async def _outcome(connection: AsyncConnection, principal: Principal, workflow_id: str) -> str | None:
+    query = pick(principal, commands, commands.c.outcome).where(commands.c.workflow_id == workflow_id)
+    outcome: str | None = (await connection.execute(query)).scalar_one_or_none()
+    return outcome
 
 
 async def _settle_calls(connection: AsyncConnection, principal: Principal, workflow_id: str) -> Counter[str]:

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from domain.accounts import Account, Principal
 from domain.errors import NotFound
 from domain.names import new_id
+from domain.runs import Outcome, State
 from domain.usage import Delivery, Month, Purpose, PurposeTotal, month_of
 from infra.sql import usage
 from infra.sql.database import Database
@@ -319,6 +320,21 @@ async def test_a_call_that_is_given_up_at_a_settlement_is_counted(records: Recor
         await records.usage.settle(me, command.workflow_id)
 
     assert counters() - before == Counter({("retried",): 1, ("retried", "prompt"): 90})
+
+
+async def test_a_call_that_hears_of_its_cancellation_after_the_settlement_is_counted_once(
+    records: Records, me: Principal
+) -> None:
+    command = await records.ask(me)
+    call = a_call(command, delivery=Delivery.OPEN, completion_tokens=0)
+    await records.usage.record(me, [call])
+    await records.runs.close(me, command.workflow_id, Outcome(State.CANCELLED))
+    before = counters()
+
+    await records.usage.settle(me, command.workflow_id)
+    await records.usage.record(me, [replace(call, delivery=Delivery.ESTIMATED)])
+
+    assert counters() - before == Counter({("estimated",): 1, ("estimated", "prompt"): 90})
 
 
 async def test_what_is_rolled_back_is_not_counted(records: Records, database: Database, me: Principal) -> None:
