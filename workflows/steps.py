@@ -1,9 +1,10 @@
 """Short steps are done where the workflow is; one that does not succeed at once becomes an activity with patience."""
 
+import asyncio
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from agents.chat import ChatNodes
@@ -26,15 +27,11 @@ class TurnSteps:
 
 
 async def local_first(name: str, argument: Any, options: dict[str, Any]) -> Any:
-    """The activity of this name; `options` are those of its patient version."""
+    """The activity of this name; `options` are those of its patient version. Raises ActivityError, as that one does."""
     try:
         return await workflow.execute_local_activity(name, argument, **QUICK)
-    except ActivityError as error:
-        if is_cancelled_exception(error) or _is_final(error):
-            raise
+    except FailureError as error:  # a local activity's comes as it is, in no ActivityError
+        if is_cancelled_exception(error):
+            raise asyncio.CancelledError from error
     patient = {option: value for option, value in options.items() if option != "execute_in"}
     return await workflow.execute_activity(name, argument, **patient)
-
-
-def _is_final(error: ActivityError) -> bool:
-    return isinstance(error.cause, ApplicationError) and error.cause.non_retryable
