@@ -8,7 +8,7 @@ from fastapi import Query
 from api.schemas.body import Response
 from domain.usage import Purpose
 
-Month = Annotated[str | None, Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+Month = Annotated[str | None, Query(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 
 
 class ModelUsage(Response):

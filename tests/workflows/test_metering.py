@@ -38,7 +38,7 @@ async def test_replay_without_a_cache_bills_nothing(start_platform: StartPlatfor
     lines = [line for line in page.items if line.workflow_id in (first["workflow_id"], second["workflow_id"])]
     calls = [(call.kind, call.prompt_tokens, call.completion_tokens) for call in provider.calls]
     kinds = {Purpose.CHAT: "chat", Purpose.CONDENSE: "chat", Purpose.EMBEDDING: "embedding"}
-    assert len([event for event in history.events if event.event_type == REPLAYED]) >= 5
+    assert len([event for event in history.events if event.event_type == REPLAYED]) >= 3
     assert len(calls) == 5
     assert sorted((kinds[line.purpose], line.prompt_tokens, line.completion_tokens) for line in lines) == sorted(calls)
     assert {line.delivery for line in lines} == {Delivery.DELIVERED}
