@@ -150,7 +150,7 @@ async def conversations_are_whole(stored: Stored, client: Client, failed: frozen
         expected = [
             line
             for row in rows
-            if row["outcome"] == "succeeded"
+            if row["answer"] is not None  # whole, or until somebody stopped it
             for line in (("user", row["question"]), ("assistant", row["answer"]))
         ]
         assert [line for line in said if line[0] == "assistant"] == [
