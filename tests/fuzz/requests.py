@@ -70,7 +70,8 @@ class Fuzz:
         return seen
 
     def _rounds(self) -> Iterator[tuple[Any, GenerationMode]]:
-        operations = [found.ok() for found in schemathesis.openapi.from_dict(self.schema).get_all_operations()]
+        found = [one.ok() for one in schemathesis.openapi.from_dict(self.schema).get_all_operations()]
+        operations = [one for one in found if not one.path.endswith("/events") or "runs" not in one.path]  # never ends
         while True:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 for operation in operations:
