@@ -4,23 +4,22 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Row, Select, and_, case, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
 from domain.ledger import AnsweredTurn, ClosedRun, MonthSums, OpenCall
 from domain.runs import Page, State
-from domain.usage import BILLED, COUNTED, Delivery, Purpose
+from domain.usage import BILLED, Delivery, Purpose
 from infra.sql import budgets as budget
 from infra.sql.database import Database
 from infra.sql.ownership import change
 from infra.sql.paging import page
+from infra.sql.runs import HELD, UNSETTLED
 from infra.sql.tables import accounts, budgets, commands, provider_calls, turns
+from infra.sql.usage import COUNTED_TOKENS, OPEN
 
 CALLS = provider_calls.c
-OPEN = CALLS.delivery == Delivery.OPEN
-HELD = commands.c.reserved > 0
-COUNTS = and_(CALLS.settled, CALLS.billable, CALLS.purpose.in_(COUNTED), CALLS.delivery.in_(BILLED))
 
 
 class SqlLedger:
@@ -119,7 +118,7 @@ async def _sums(connection: AsyncConnection, principal: Principal, month: str) -
         return and_(whose, column == month)
 
     row = of(budgets.c.month)
-    tokens = case((COUNTS, CALLS.prompt_tokens + CALLS.completion_tokens), else_=0)
+    tokens = case((CALLS.settled, COUNTED_TOKENS), else_=0)
     query = select(
         select(_sum(budgets.c.used)).where(row).scalar_subquery().label("used"),
         select(_sum(budgets.c.reserved)).where(row).scalar_subquery().label("reserved"),
@@ -142,14 +141,13 @@ def _runs() -> Select[Any]:
     """Commands of every account, whether they are settled, and how a turn and its call say what was answered."""
     calls = CALLS.workflow_id == commands.c.workflow_id
     answers = and_(calls, CALLS.purpose == Purpose.CHAT, CALLS.delivery.in_(BILLED))
-    unsettled = or_(HELD, exists().where(calls, CALLS.settled.is_(False)))
 
     def called(what: ColumnElement[Any], name: str) -> ColumnElement[Any]:
         return select(what).where(answers).correlate(commands).scalar_subquery().label(name)
 
     return select(
         *(commands.c[name] for name in ("id", "created_at", "workflow_id", "account_id")),
-        unsettled.label("unsettled"),
+        UNSETTLED.label("unsettled"),
         turns.c.prompt_tokens.label("prompt"),
         turns.c.completion_tokens.label("completion"),
         called(func.count(), "calls"),

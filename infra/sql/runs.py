@@ -17,6 +17,11 @@ from infra.sql.ownership import change, pick
 from infra.sql.paging import page
 from infra.sql.tables import commands, provider_calls, turns, versions
 
+HELD = commands.c.reserved > 0
+UNSETTLED = or_(
+    HELD,
+    exists().where(provider_calls.c.workflow_id == commands.c.workflow_id, provider_calls.c.settled.is_(False)),
+)
 NOT_PARKED = {"parked_step": None, "parked_code": None, "parked_at": None}
 NOT_ENDED = {"outcome": None, "error_code": None, "error_step": None, "finished_at": None}
 
@@ -121,12 +126,9 @@ class SqlRuns:
 
     async def unsettled(self, older_than: timedelta, limit: int) -> list[Command]:
         """Commands that ended longer ago than this and still hold a reservation, or calls that were not counted."""
-        uncounted = exists().where(
-            provider_calls.c.workflow_id == commands.c.workflow_id, provider_calls.c.settled.is_(False)
-        )
         query = (
             select(commands)
-            .where(commands.c.finished_at < utc_now() - older_than, or_(commands.c.reserved > 0, uncounted))
+            .where(commands.c.finished_at < utc_now() - older_than, UNSETTLED)
             .order_by(commands.c.finished_at)
             .limit(limit)
         )

@@ -21,6 +21,17 @@ from infra.sql.paging import page
 from infra.sql.tables import accounts, budgets, commands, provider_calls
 
 OPEN = provider_calls.c.delivery == Delivery.OPEN
+COUNTED_TOKENS = case(  # of a call, what the month counts
+    (
+        and_(
+            provider_calls.c.billable,
+            provider_calls.c.purpose.in_(COUNTED),
+            provider_calls.c.delivery.in_(BILLED),
+        ),
+        provider_calls.c.prompt_tokens + provider_calls.c.completion_tokens,
+    ),
+    else_=0,
+)
 UNDECIDED = provider_calls.c.delivery.in_((Delivery.OPEN, Delivery.RETRIED))
 AT_ONCE = 100  # ended runs that one admission settles
 
@@ -199,13 +210,12 @@ async def _settle_calls(connection: AsyncConnection, principal: Principal, workf
         change(principal, provider_calls)
         .where(provider_calls.c.workflow_id == workflow_id, provider_calls.c.settled.is_(False))
         .values(settled=True)
-        .returning(*provider_calls.c)
+        .returning(provider_calls.c.month, COUNTED_TOKENS.label("tokens"))
     )
     spent: Counter[str] = Counter()
     for row in await connection.execute(update):
-        if row.billable and row.purpose in COUNTED and row.delivery in BILLED:
-            spent[row.month] += row.prompt_tokens + row.completion_tokens
-    return spent
+        spent[row.month] += row.tokens
+    return +spent  # months in which nothing counts are left alone
 
 
 def _totals(principal: Principal, month: str) -> Select[Any]:
