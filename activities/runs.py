@@ -11,18 +11,10 @@ from temporalio import activity
 
 from domain.accounts import Principal
 from domain.errors import Permanent, RunFinished
-from domain.events import EventKind
+from domain.events import TOLD_BY
 from domain.ports import Engine, Events, Registry, RunRecords, UsageRecords
 from domain.runs import FINAL, Command, Kind, LiveRun, Mode, Outcome, Page, Progress, Replay, Replayed, State
 
-EVENTS = {
-    State.RUNNING: EventKind.RESUMED,
-    State.PARKED: EventKind.PARKED,
-    State.SUCCEEDED: EventKind.DONE,
-    State.PARTIAL: EventKind.DONE,
-    State.FAILED: EventKind.ERROR,
-    State.CANCELLED: EventKind.CANCELLED,
-}
 OVERLOOKED = timedelta(seconds=30)  # admission starts its own runs within seconds; older ones it could not
 LAST_WORDS = 2.0  # seconds; a worker that is dead says nothing
 A_MOMENT = 0.05
@@ -63,7 +55,7 @@ class RunActivities:
                 await self._last_words(principal, report.workflow_id)
             outcome = Outcome(report.state, report.error_code, report.error_step, report.result)
             await self.runs.close(principal, report.workflow_id, outcome)
-        await self.events.publish(principal, report.workflow_id, EVENTS[report.state])
+        await self.events.publish(principal, report.workflow_id, TOLD_BY[report.state])
 
     async def _last_words(self, principal: Principal, workflow_id: str) -> None:
         """The step that was cancelled hears of it within half a second; then it writes down what it has so far."""
@@ -91,7 +83,7 @@ class Replayer:
         closed_run = live.run_id if live else ""
         if not await self.runs.reopen(principal, command.workflow_id, closed_run):
             raise RunFinished("Somebody else has replayed this run.")
-        await self.events.publish(principal, command.workflow_id, EVENTS[State.RUNNING])
+        await self.events.publish(principal, command.workflow_id, TOLD_BY[State.RUNNING])
         return await self.engine.replay(principal, command.launch, closed_run)
 
     async def _resume(self, principal: Principal, command: Command) -> Replayed:
@@ -99,7 +91,7 @@ class Replayer:
         live = await self.engine.describe(principal, command.workflow_id)
         await self.engine.retry(principal, command.workflow_id)
         await self.runs.resume(principal, command.workflow_id, command.parked)
-        await self.events.publish(principal, command.workflow_id, EVENTS[State.RUNNING])
+        await self.events.publish(principal, command.workflow_id, TOLD_BY[State.RUNNING])
         return Replayed(Mode.RESUMED, live.run_id if live else "", command.parked.step)
 
 
@@ -213,5 +205,5 @@ class SweepActivities:
         code = None if state is State.CANCELLED else live.code or "internal"
         closed = await self.runs.close(principal, command.workflow_id, Outcome(state, code))
         await self.usage.settle(principal, command.workflow_id)
-        await self.events.publish(principal, command.workflow_id, EVENTS[state])
+        await self.events.publish(principal, command.workflow_id, TOLD_BY[state])
         return closed

@@ -17,7 +17,7 @@ from api.waiting import LOOK_AGAIN, over
 from domain.accounts import Principal
 from domain.chat import Turn
 from domain.errors import InvalidRequest, NotFound
-from domain.events import BEGINNINGS, CLOSING, Event, EventKind, Relay, position
+from domain.events import BEGINNINGS, CLOSING, TOLD_BY, Event, EventKind, Relay, position
 from domain.ports import Listener
 from domain.runs import Command, Kind, State
 from infra.services import Services
@@ -25,13 +25,6 @@ from infra.services import Services
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = 15.0  # seconds
 GRACE = 0.3  # seconds that an end may take from the database to the log
-ENDS = {
-    State.SUCCEEDED: EventKind.DONE,
-    State.PARTIAL: EventKind.DONE,
-    State.FAILED: EventKind.ERROR,
-    State.CANCELLED: EventKind.CANCELLED,
-    State.PARKED: EventKind.PARKED,
-}
 
 
 async def event_stream(
@@ -118,7 +111,7 @@ class _Stream:
         state = views.state_of(self._command)
         data = await self._closing(state, turn)
         end_id = self._last_end.id if self._last_end else _row_id(self._command)
-        return [*map(_told, told), _sent(ENDS[state], data, end_id)]
+        return [*map(_told, told), _sent(TOLD_BY[state], data, end_id)]
 
     async def _closing(self, state: State, turn: Turn | None) -> Any:
         if state is State.FAILED:

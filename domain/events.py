@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from domain.runs import State
+
 POSITION = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 BEGINNING = "0-0"
 BEGINNINGS = ("0", "-1", BEGINNING)
@@ -27,6 +29,14 @@ class EventKind(StrEnum):
     PARKED = "parked"
 
 
+TOLD_BY = {  # how a run that has come to this state says so
+    State.RUNNING: EventKind.RESUMED,
+    State.PARKED: EventKind.PARKED,
+    State.SUCCEEDED: EventKind.DONE,
+    State.PARTIAL: EventKind.DONE,
+    State.FAILED: EventKind.ERROR,
+    State.CANCELLED: EventKind.CANCELLED,
+}
 CLOSING = frozenset({EventKind.DONE, EventKind.ERROR, EventKind.CANCELLED, EventKind.PARKED})
 SPEECH = frozenset({EventKind.SOURCES, EventKind.TOKEN, EventKind.RESET})  # of one attempt; a later one begins anew
 
