@@ -51,15 +51,14 @@ class ChatActivities:
         if turn.query is not None:  # an earlier attempt came so far
             return {"flags": list(turn.flags)}
         history = await self._history(principal, turn)
-        flags = [] if await self._condensed(principal, turn, history) else ["condense_failed"]
-        if flags or not self.answerer.talks:
-            await self.turns.note_query(principal, turn, with_earlier_question(turn.question, history), flags=flags)
+        if self.answerer.talks and await self._condensed(principal, turn, history):
+            return {"flags": []}
+        flags = ["condense_failed"] if self.answerer.talks else []
+        await self.turns.note_query(principal, turn, with_earlier_question(turn.question, history), flags=flags)
         return {"flags": flags}
 
     async def _condensed(self, principal: Principal, turn: Turn, history: Sequence[Line]) -> bool:
         """False when the model failed: a refused rewriting is no reason to refuse the answer."""
-        if not self.answerer.talks:
-            return True
         if attempt() > CONDENSE_CALLS:
             return False
         began = time.perf_counter()
@@ -114,7 +113,7 @@ class ChatActivities:
                 voice.say(unasked.text)
             return await self._commit(principal, turn, history, unasked, [], began)
         prompt = _prompt(turn, history)
-        sent = prompts.answer(prompt, prompts.marker())
+        sent = prompts.answer(prompt, prompts.marker()) if self.answerer.billable else []  # to be counted
         async with heartbeating(), self._call(principal, turn, Purpose.CHAT, sent) as call:
             completion = await self._complete(principal, turn, prompt, call)
             return await self._commit(principal, turn, history, completion, [_reply(call, completion)], began)

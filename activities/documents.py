@@ -26,7 +26,7 @@ from domain.errors import NoText, ResourceLimit, RunFinished, StoreUnavailable
 from domain.events import EventKind
 from domain.ports import Blobs, DocumentRecords, Embedder, Events, Parser, Tokenizer, VectorStore
 from domain.search import Embedded, Generation, IndexedChunk, Vectors, meta_term
-from domain.usage import Delivery, ProviderCall, Purpose
+from domain.usage import ProviderCall, Purpose
 
 PART = 64  # chunks embedded, kept and indexed together: about 2 s of local embedding
 DERIVED = ("text", "layout.json", "chunks.json", "vectors")  # made from the original, and so made again
@@ -119,8 +119,7 @@ class DocumentActivities:
         spans = await self._spans(principal, version)
         await self.documents.publish(principal, version.document_id, version.version, chunks=len(spans))
         await self._version(state)  # closed as something else in the meantime: then it is not live
-        run = names.ingest_run(principal.tenant, version.document_id, version.version)
-        await self.events.publish(principal, run, EventKind.DONE)
+        await self.events.publish(principal, _run(principal, version), EventKind.DONE)
         return {"chunks": len(spans)}
 
     @activity.defn(name="documents.discard")
@@ -178,22 +177,13 @@ class DocumentActivities:
         return billed
 
     async def _tell(self, principal: Principal, version: Version, done: int, total: int) -> None:
-        run = names.ingest_run(principal.tenant, version.document_id, version.version)
         progress = {"done": done, "failed": 0, "total": total, "unit": "chunks"}
-        await self.events.note(principal, run, EventKind.PROGRESS, progress)
+        await self.events.note(principal, _run(principal, version), EventKind.PROGRESS, progress)
 
     async def _buy(
         self, principal: Principal, version: Version, texts: Sequence[str], path: str, op_id: str
     ) -> _Bought:
-        asked = Asked(
-            op_id=op_id,
-            workflow_id=names.ingest_run(principal.tenant, version.document_id, version.version),
-            purpose=Purpose.EMBEDDING,
-            model=self.embedder.model,
-            sent=texts,
-            billable=self.embedder.billable,
-        )
-        async with self.meter.call(principal, asked) as call:
+        async with self.meter.call(principal, self._asked(principal, version, op_id, texts)) as call:
             embedded = await self.embedder.passages(texts)
             line = call.answered(embedded.model, embedded.tokens, estimated=embedded.estimated)
             bought = _Bought(embedded, op_id, line.at)
@@ -201,18 +191,18 @@ class DocumentActivities:
         return bought
 
     def _line(self, principal: Principal, version: Version, bought: _Bought) -> ProviderCall:
-        return self.meter.priced(
-            ProviderCall(
-                op_id=bought.op_id,
-                workflow_id=names.ingest_run(principal.tenant, version.document_id, version.version),
-                purpose=Purpose.EMBEDDING,
-                model=bought.embedded.model,
-                prompt_tokens=bought.embedded.tokens,
-                completion_tokens=0,
-                delivery=Delivery.ESTIMATED if bought.embedded.estimated else Delivery.DELIVERED,
-                billable=True,
-                at=bought.at,
-            )
+        asked = self._asked(principal, version, bought.op_id)
+        embedded = bought.embedded
+        return self.meter.bill(asked, embedded.model, embedded.tokens, bought.at, estimated=embedded.estimated)
+
+    def _asked(self, principal: Principal, version: Version, op_id: str, texts: Sequence[str] = ()) -> Asked:
+        return Asked(
+            op_id=op_id,
+            workflow_id=_run(principal, version),
+            purpose=Purpose.EMBEDDING,
+            model=self.embedder.model,
+            sent=texts,
+            billable=self.embedder.billable,
         )
 
     async def _counted(self, principal: Principal, version: Version, generation: Generation, expected: int) -> None:
@@ -226,6 +216,10 @@ def _deaths_so_far() -> int:
     """Earlier attempts that fell silent while they read the document: each had said which one it was."""
     details = activity.info().heartbeat_details if activity.in_activity() else ()
     return int(details[0]) if details else 0
+
+
+def _run(principal: Principal, version: Version) -> str:
+    return names.ingest_run(principal.tenant, version.document_id, version.version)
 
 
 def _blob(version: Version, name: str) -> str:

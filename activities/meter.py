@@ -50,35 +50,15 @@ class Call:
         self, model: str, prompt_tokens: int, completion_tokens: int = 0, *, estimated: bool = False
     ) -> ProviderCall:
         """The line of a complete reply. It is for the caller to write it, together with what it makes of the reply."""
-        delivery = Delivery.ESTIMATED if estimated else Delivery.DELIVERED
-        self.reply = self._line(model, prompt_tokens, completion_tokens, delivery)
+        self.reply = _line(self.prices, self.asked, model, (prompt_tokens, completion_tokens), _delivery(estimated))
         return self.reply
 
     def opened(self) -> ProviderCall:
-        return self._line(self.asked.model, self.prompt_tokens, 0, Delivery.OPEN)
+        return self.ended(0, Delivery.OPEN)
 
-    def ended(self, completion_tokens: int, *, cancelled: bool) -> ProviderCall:
-        """Of a call that came to nothing."""
-        if self.reply is not None:
-            return self.reply if cancelled else replace(self.reply, delivery=Delivery.RETRIED)
-        delivery = Delivery.ESTIMATED if cancelled else Delivery.RETRIED
-        return self._line(self.asked.model, self.prompt_tokens, completion_tokens, delivery)
-
-    def _line(self, model: str, prompt_tokens: int, completion_tokens: int, delivery: Delivery) -> ProviderCall:
-        return priced(
-            self.prices,
-            ProviderCall(
-                op_id=self.asked.op_id,
-                workflow_id=self.asked.workflow_id,
-                purpose=self.asked.purpose,
-                model=model,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
-                delivery=delivery,
-                billable=self.asked.billable,
-                at=datetime.now(UTC),
-            ),
-        )
+    def ended(self, completion_tokens: int, delivery: Delivery) -> ProviderCall:
+        """Of a call without a complete reply."""
+        return _line(self.prices, self.asked, self.asked.model, (self.prompt_tokens, completion_tokens), delivery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +86,21 @@ class Meter:
     async def record(self, principal: Principal, line: ProviderCall) -> None:
         await self.usage.record(principal, [line])
 
-    def priced(self, line: ProviderCall) -> ProviderCall:
-        return priced(self.prices, line)
+    def bill(self, asked: Asked, model: str, prompt_tokens: int, at: datetime, *, estimated: bool) -> ProviderCall:
+        """The line of a reply that came at that moment, in this attempt or in another one."""
+        return _line(self.prices, asked, model, (prompt_tokens, 0), _delivery(estimated), at)
 
     async def cancelled(self, call: Call) -> ProviderCall:
         """The line of a call that somebody cancelled: the reply, or what was heard of it."""
         if call.reply is None:
-            call.reply = call.ended(await self._spoken(call), cancelled=True)
+            call.reply = call.ended(await self._spoken(call), Delivery.ESTIMATED)
         return call.reply
+
+    async def _lost(self, call: Call) -> ProviderCall:
+        """The line of a call that came to nothing."""
+        if call.reply is not None:
+            return replace(call.reply, delivery=Delivery.RETRIED)
+        return call.ended(await self._spoken(call), Delivery.RETRIED)
 
     async def _spoken(self, call: Call) -> int:
         """Tokens of what was heard, cautiously."""
@@ -124,16 +111,32 @@ class Meter:
             await self.usage.drop(principal, call.asked.op_id)
             return
         cancelled = isinstance(error, asyncio.CancelledError) and cancelled_on_request()
-        line = await self.cancelled(call) if cancelled else call.ended(await self._spoken(call), cancelled=False)
-        await self.usage.record(principal, [line])
+        await self.usage.record(principal, [await (self.cancelled(call) if cancelled else self._lost(call))])
         if cancelled and call.asked.workflow_id:  # its run may have been settled already
             await self.usage.settle(principal, call.asked.workflow_id)
 
 
-def priced(prices: Prices, line: ProviderCall) -> ProviderCall:
-    if not line.billable:
-        return line
-    return replace(line, cost=prices.cost(line.model, line.prompt_tokens, line.completion_tokens, line.at))
+def _line(
+    prices: Prices, asked: Asked, model: str, tokens: tuple[int, int], delivery: Delivery, at: datetime | None = None
+) -> ProviderCall:
+    """`tokens`: of prompt and completion. Who pays nothing has no cost."""
+    moment = at or datetime.now(UTC)
+    return ProviderCall(
+        op_id=asked.op_id,
+        workflow_id=asked.workflow_id,
+        purpose=asked.purpose,
+        model=model,
+        prompt_tokens=tokens[0],
+        completion_tokens=tokens[1],
+        delivery=delivery,
+        billable=asked.billable,
+        at=moment,
+        cost=prices.cost(model, *tokens, moment) if asked.billable else None,
+    )
+
+
+def _delivery(estimated: bool) -> Delivery:
+    return Delivery.ESTIMATED if estimated else Delivery.DELIVERED
 
 
 def _refused(error: BaseException) -> bool:

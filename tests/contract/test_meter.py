@@ -24,24 +24,15 @@ from domain.prices import Price, Prices
 from domain.runs import Command
 from domain.usage import Delivery, Month, ProviderCall, Purpose, month_of
 from tests.contract.records import Records
+from tests.contract.tokenizer import WordTokenizer
 
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 PRICES = Prices("USD", [Price("model-1", ALWAYS, Decimal("0.15"), Decimal("0.60"))])
 
 
-class Words:
-    """A token is a word."""
-
-    async def counts(self, texts: Sequence[str]) -> list[int]:
-        return [len(text.split()) for text in texts]
-
-    async def cuts(self, text: str, limit: int) -> list[int]:
-        raise NotImplementedError
-
-
 @pytest.fixture
 def meter(records: Records) -> Meter:
-    return Meter(records.usage, Words(), PRICES)
+    return Meter(records.usage, WordTokenizer(), PRICES)
 
 
 @pytest.fixture
@@ -268,4 +259,4 @@ async def test_a_ledger_that_goes_away_hides_no_error_of_the_call(me: Principal)
                 raise DatabaseUnavailable
 
     with pytest.raises(ProviderMalformed):
-        await call(Meter(Away(), Words(), PRICES), me, asked(None), say("Some words", ProviderMalformed()))  # type: ignore[arg-type]
+        await call(Meter(Away(), WordTokenizer(), PRICES), me, asked(None), say("Some words", ProviderMalformed()))  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,7 @@ from domain.errors import (
 from domain.search import Hit, Passage
 from infra.openai.answerer import OpenAIAnswerer, Patience
 from infra.openai.client import is_openai
+from tests.contract.tokenizer import WordTokenizer
 from tests.provider.calls import LEFT
 from tests.provider.script import CANARY, Ask, Fault
 from tests.provider.server import ScriptedProvider
@@ -44,16 +45,6 @@ HISTORY = [
     Line(Speaker.USER, "What is the capital of France?"),
     Line(Speaker.ASSISTANT, "Paris is the capital of France. [1]"),
 ]
-
-
-class WordTokenizer:
-    """A word is a token."""
-
-    async def counts(self, texts: Sequence[str]) -> list[int]:
-        return [len(text.split()) for text in texts]
-
-    async def cuts(self, text: str, limit: int) -> list[int]:
-        return []
 
 
 @pytest_asyncio.fixture
