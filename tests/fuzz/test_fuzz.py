@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 import requests
-import uvicorn
 
 from api.app import create_app
-from api.serve import config
 from infra.stack.addresses import Addresses
+from tests.api.serving import serving
 from tests.fuzz.requests import Fuzz
 from tests.platform import Platform, platform
 
@@ -30,16 +29,8 @@ async def idle(tmp_path_factory: pytest.TempPathFactory, addresses: Addresses) -
 
 @pytest.fixture(scope="module")
 async def base_url(idle: Platform) -> AsyncIterator[str]:
-    chosen = config(create_app(idle.services), idle.services.settings)
-    chosen.port = 0
-    server = uvicorn.Server(chosen)
-    task = asyncio.create_task(server._serve())
-    async with asyncio.timeout(10):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await asyncio.wait_for(task, 15)
+    async with serving(idle) as server:
+        yield server.url
 
 
 def wrong(response: requests.Response) -> str | None:
