@@ -85,6 +85,22 @@ async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+async def away(closed_port: int) -> AsyncIterator[Redis]:
+    """A client whose server is not there."""
+    client = pool(f"redis://127.0.0.1:{closed_port}/0")
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def silent(silent_port: int) -> AsyncIterator[Redis]:
+    """A client whose server does not answer."""
+    client = pool(f"redis://127.0.0.1:{silent_port}/0")
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
 def windows(redis: Redis) -> RedisWindows:
     return RedisWindows(redis)
 

@@ -48,6 +48,15 @@ class User:
                 return run
             await asyncio.sleep(0.05)
 
+    async def settled_usage(self, path: str = "/api/v1/usage") -> dict[str, Any]:
+        """The month once nothing is reserved: metering is a child that nobody waits for."""
+        async with asyncio.timeout(20):
+            while True:
+                usage: dict[str, Any] = (await self.http.get(path)).json()
+                if not usage["tokens_reserved"]:
+                    return usage
+                await asyncio.sleep(0.05)
+
     async def ask(self, message: str, **fields: Any) -> dict[str, Any]:
         """The answer to a question."""
         response = await self.http.post(

@@ -217,7 +217,7 @@ async def test_a_follow_up_is_condensed_by_the_model_and_both_calls_are_metered(
 
     await talker.ask("And who opens it?", conversation_id=first["conversation_id"])
 
-    usage = await settled_usage(talker)
+    usage = await talker.settled_usage()
     calls = {line["purpose"]: line["calls"] for line in usage["by_purpose"]}
     assert calls == {"chat": 2, "condense": 1}
     assert len([call for call in provider.calls if call.kind == "chat"]) == 2
@@ -230,7 +230,7 @@ async def test_usage_adds_up_to_the_providers_own_log(talker: User, provider: Sc
     for _ in range(3):
         await talker.ask("When does the lock open?")
 
-    usage = await settled_usage(talker)
+    usage = await talker.settled_usage()
     bought = sum(call.prompt_tokens + call.completion_tokens for call in provider.calls)
     assert (usage["tokens_used"], usage["tokens_reserved"]) == (bought, 0)
     assert bought > 0
@@ -251,7 +251,7 @@ async def test_a_turn_the_provider_refuses_answers_its_problem_and_costs_nothing
     assert len(provider.calls) == 1
     run = await talker.finished(response.json()["run"])
     assert (run["state"], run["error"]["step"]) == ("failed", "answer")
-    usage = await settled_usage(talker)
+    usage = await talker.settled_usage()
     assert (usage["tokens_used"], usage["tokens_reserved"]) == (0, 0)
 
 
@@ -282,13 +282,3 @@ async def test_a_budget_that_does_not_cover_the_turn_refuses_it_before_any_call(
     for workflow_id in admitted:
         await talker.finished(workflow_id)
     assert len([call for call in provider.calls if call.kind == "chat"]) == len(admitted)
-
-
-async def settled_usage(user: User) -> dict:
-    """Metering is a child that nobody waits for: look again until it has released the reservation."""
-    for _ in range(100):
-        usage = (await user.http.get("/api/v1/usage")).json()
-        if not usage["tokens_reserved"]:
-            break
-        await asyncio.sleep(0.1)
-    return usage

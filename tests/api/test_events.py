@@ -270,7 +270,7 @@ async def test_who_stops_keeps_what_was_said_and_pays_for_it(
     messages = (await talker.http.get(f"/api/v1/chat/conversations/{reader.end['conversation_id']}/history")).json()[
         "messages"
     ]
-    usage = (await talker.http.get("/api/v1/usage")).json()
+    usage = await talker.settled_usage()
     assert messages[1]["content"] == said
     assert (usage["tokens_used"], usage["tokens_reserved"]) == (reader.end["usage"]["total_tokens"], 0)
     assert reader.end["usage"]["estimated"] is True

@@ -27,16 +27,6 @@ completion = 0.60
 """
 
 
-async def settled(user: User, path: str = "/api/v1/usage") -> dict[str, Any]:
-    """The month, once nothing is reserved."""
-    async with asyncio.timeout(20):
-        while True:
-            usage: dict[str, Any] = (await user.http.get(path)).json()
-            if not usage["tokens_reserved"]:
-                return usage
-            await asyncio.sleep(0.05)
-
-
 async def ledger(user: User, **params: str) -> list[dict[str, Any]]:
     """All lines, page by page."""
     lines: list[dict[str, Any]] = []
@@ -67,7 +57,7 @@ async def test_month_ledger_and_export_are_the_providers_log(buyer: User, provid
     await buyer.ask("And who does?", conversation_id=first["conversation_id"])
     await buyer.http.post("/api/v1/search", json={"query": "lock"})
 
-    usage, lines, rows = await settled(buyer), await ledger(buyer), await exported(buyer)
+    usage, lines, rows = await buyer.settled_usage(), await ledger(buyer), await exported(buyer)
 
     calls = sorted((call.kind, call.prompt_tokens, call.completion_tokens) for call in provider.calls)
     assert figures(lines) == figures(rows) == calls  # type: ignore[arg-type]
@@ -100,7 +90,7 @@ async def test_a_call_that_came_to_nothing_is_listed_and_not_counted(talker: Use
 
     await talker.ask("Say hello.", use_rag=False)
 
-    usage, lines = await settled(talker), await ledger(talker)
+    usage, lines = await talker.settled_usage(), await ledger(talker)
     assert [line["outcome"] for line in lines] == ["delivered", "retried"]
     assert usage["by_purpose"][0]["calls"] == 1
     assert usage["tokens_used"] == lines[0]["prompt_tokens"] + lines[0]["completion_tokens"]
@@ -116,7 +106,7 @@ async def test_a_usage_that_cannot_be_is_an_estimate(talker: User, provider: Scr
     (line,) = await ledger(talker)
     assert (line["outcome"], answer["usage"]["estimated"]) == ("estimated", True)
     assert line["prompt_tokens"] + line["completion_tokens"] == answer["tokens_used"] > 0
-    assert (await settled(talker))["tokens_used"] == answer["tokens_used"]
+    assert (await talker.settled_usage())["tokens_used"] == answer["tokens_used"]
 
 
 async def test_fifty_questions_of_a_new_user_at_once_are_all_in_the_ledger(
@@ -126,7 +116,7 @@ async def test_fifty_questions_of_a_new_user_at_once_are_all_in_the_ledger(
     provider.reset()
     answers = await asyncio.gather(*(insisting(talker, f"Question {number}?") for number in range(50)))
 
-    usage, lines = await settled(talker), await ledger(talker)
+    usage, lines = await talker.settled_usage(), await ledger(talker)
     assert len({line["op_id"] for line in lines}) == 50
     assert usage["tokens_used"] == sum(answer["tokens_used"] for answer in answers)
 
@@ -154,7 +144,7 @@ async def test_with_a_price_list_usage_comes_with_money(
         user = await priced.user()
         for _ in range(2):
             await user.ask("Say hello.", use_rag=False)
-        usage, lines = await settled(user), await ledger(user)
+        usage, lines = await user.settled_usage(), await ledger(user)
 
     unpriced, line = lines
     cost = (0.15 * line["prompt_tokens"] + 0.60 * line["completion_tokens"]) / 1_000_000
@@ -168,7 +158,7 @@ async def test_without_a_price_list_there_is_no_money(talker: User, provider: Sc
     provider.reset()
     await talker.ask("Say hello.", use_rag=False)
 
-    usage = await settled(talker)
+    usage = await talker.settled_usage()
 
     assert (usage["cost"], usage["currency"], usage["unpriced_calls"]) == (None, None, 1)
 
@@ -182,10 +172,10 @@ async def test_an_owner_sees_what_members_use_and_nobody_else_does(
     await talker.http.patch(f"/api/v1/auth/users/{member.account}", json={"token_limit": 50_000})
     answer = await member.ask("Say hello.", use_rag=False)
 
-    seen = await settled(talker, f"/api/v1/usage/{member.account}")
+    seen = await talker.settled_usage(f"/api/v1/usage/{member.account}")
 
     assert (seen["user_id"], seen["tokens_used"]) == (member.account, answer["tokens_used"])
-    assert seen == await settled(member)
+    assert seen == await member.settled_usage()
     for who, account, status in [
         (talker, stranger.account, 404),
         (talker, new_id(), 404),

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
@@ -10,45 +9,10 @@ from redis.asyncio import Redis
 from domain.accounts import Principal
 from domain.chat import Line, Speaker
 from domain.errors import RedisUnavailable
-from infra.redis import RedisWindows, pool
+from infra.redis import RedisWindows
 from infra.redis_tenant import RedisTenant
-from infra.stack.addresses import Addresses
 
 LINES = [Line(Speaker.USER, "서울의 인구는?"), Line(Speaker.ASSISTANT, 'About "9.4" million.\n')]
-RUN = "chat:t:c:1"
-OWN = 1
-
-
-@pytest.fixture(scope="module")
-async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
-    """A database of this suite's own, so that the readers of running platforms are not taken for ours."""
-    client = pool(f"{addresses.redis_url.removesuffix('/0')}/{OWN}")
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def away(closed_port: int) -> AsyncIterator[Redis]:
-    """A client whose server is not there."""
-    client = pool(f"redis://127.0.0.1:{closed_port}/0")
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def silent(silent_port: int) -> AsyncIterator[Redis]:
-    """A client whose server does not answer."""
-    client = pool(f"redis://127.0.0.1:{silent_port}/0")
-    yield client
-    await client.aclose()
-
-
-async def blocked(redis: Redis) -> list[dict[str, str]]:
-    """The connections that wait for streams right now."""
-    clients: list[dict[str, str]] = await redis.client_list()
-    return [client for client in clients if int(client["db"]) == OWN and "b" in client["flags"]]
-
-
 # --- windows --------------------------------------------------------------------------------------------------
 
 

@@ -13,21 +13,13 @@ from infra.redis_events import RedisEvents
 from infra.stack.addresses import Addresses
 
 RUN = "chat:t:c:1"
-OWN = 2
+OWN = 1
 
 
 @pytest.fixture(scope="module")
 async def redis(addresses: Addresses) -> AsyncIterator[Redis]:
     """A database of this suite's own, so that the readers of running platforms are not taken for ours."""
     client = pool(f"{addresses.redis_url.removesuffix('/0')}/{OWN}")
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def away(closed_port: int) -> AsyncIterator[Redis]:
-    """A client whose server is not there."""
-    client = pool(f"redis://127.0.0.1:{closed_port}/0")
     yield client
     await client.aclose()
 

@@ -1,7 +1,6 @@
 """Contract of Sessions: families of refresh tokens on a real server, and without one."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -10,7 +9,6 @@ from redis.asyncio import Redis
 from domain.accounts import Login, Principal, Verdict
 from domain.errors import RedisUnavailable, Unauthenticated
 from domain.names import new_id
-from infra.redis import pool
 from infra.sessions import RedisSessions
 
 DAY = 86_400
@@ -19,22 +17,6 @@ DAY = 86_400
 @pytest.fixture
 def login(principal: Principal) -> Login:
     return Login(principal, new_id(), 3)
-
-
-@pytest.fixture
-async def away(closed_port: int) -> AsyncIterator[Redis]:
-    """A client whose server is not there."""
-    client = pool(f"redis://127.0.0.1:{closed_port}/0")
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def silent(silent_port: int) -> AsyncIterator[Redis]:
-    """A client whose server does not answer."""
-    client = pool(f"redis://127.0.0.1:{silent_port}/0")
-    yield client
-    await client.aclose()
 
 
 def key(login: Login) -> str:

@@ -42,7 +42,6 @@ class Stack:
     addresses: Addresses
     provider: ScriptedProvider
     api_urls: tuple[str, ...]
-    metrics_urls: tuple[str, ...]
 
     @property
     def api_url(self) -> str:
@@ -117,7 +116,6 @@ async def launched(
             addresses=plan.addresses,
             provider=provider,
             api_urls=(platform.api_url, *(url for _, url in more)),
-            metrics_urls=(*platform.metrics_urls, *(f"{url}/metrics" for _, url in more)),
         )
 
 

@@ -1,14 +1,11 @@
 """What was reserved comes back however a turn ends; room that is there is given; what is taken beyond is told."""
 
 import asyncio
-import json
 import os
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import httpx
 import pytest
 from temporalio.client import Client as Temporal
 
@@ -159,18 +156,3 @@ async def carefree(stack: Stack) -> AsyncIterator[None]:
     finally:
         forgetting.cancel()
         await asyncio.gather(forgetting, return_exceptions=True)
-
-
-def logged(stack: Stack, account: Account) -> list[dict[str, object]]:
-    """The events `budget_overshot` of an account's turns."""
-    lines = [line for file in (stack.home / "logs").glob("*.log") for line in file.read_text().splitlines()]
-    events = [json.loads(line) for line in lines if '"budget_overshot"' in line]
-    return [event for event in events if account.tenant in event["run"]]
-
-
-async def overshot(stack: Stack) -> float:
-    """Tokens, over all processes."""
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
-        pages = [(await http.get(url)).text for url in stack.metrics_urls]
-    found = [re.findall(r"^moorage_overshot_tokens_total\S* (\S+)", page, re.MULTILINE) for page in pages]
-    return sum(float(number) for numbers in found for number in numbers)

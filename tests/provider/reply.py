@@ -152,8 +152,7 @@ class Reply:
 
     @property
     def _model(self) -> str:
-        """`gpt-4o-mini#17` of the 17th call, where that is wanted."""
-        return self.fault.model or (f"{self.ask.model}#{self.number}" if self.manners.numbered else self.ask.model)
+        return self.fault.model or self.ask.model
 
 
 def _content_type(body: str) -> str:
