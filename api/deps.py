@@ -41,10 +41,18 @@ async def signed_in(request: Request, principal: Annotated[Principal, Depends(ca
     return principal
 
 
-async def owner(principal: Annotated[Principal, Depends(signed_in)]) -> Principal:
-    """By the role the account has now: `authenticate` takes it from the row."""
+async def overseer(principal: Annotated[Principal, Depends(caller)]) -> Principal:
+    """An owner, by the role the account has now: `authenticate` takes it from the row. For reading, where nobody is
+    given access: an API key will do."""
     if principal.role is not Role.OWNER:
         raise Forbidden("This needs an owner of your tenant.")
+    return principal
+
+
+async def owner(
+    _: Annotated[Principal, Depends(signed_in)], principal: Annotated[Principal, Depends(overseer)]
+) -> Principal:
+    """For routes that give access: an owner's login."""
     return principal
 
 
@@ -83,6 +91,7 @@ def preferred_wait(prefer: Annotated[str | None, Header(max_length=255)] = None)
 Platform = Annotated[Services, Depends(services)]
 Caller = Annotated[Principal, Depends(caller)]
 SignedIn = Annotated[Principal, Depends(signed_in)]
+Overseer = Annotated[Principal, Depends(overseer)]
 Owner = Annotated[Principal, Depends(owner)]
 CurrentLogin = Annotated[Login, Depends(login)]
 Hashers = Annotated[None, Depends(hashers)]

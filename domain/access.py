@@ -60,6 +60,9 @@ class Users(Protocol):
     async def users(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Account]:
         """Newest first."""
 
+    async def user(self, principal: Principal, account_id: str) -> Account:
+        """Raises NotFound."""
+
     async def change(self, principal: Principal, account_id: str, change: UserChange) -> Account:
         """All of it or nothing. Deactivation and another role end every login of the account.
 

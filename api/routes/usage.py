@@ -10,9 +10,9 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from api import views
-from api.deps import Caller, Cursor, Limit, Owner, Platform
+from api.deps import Caller, Cursor, Limit, Overseer, Platform
 from api.routing import Router
-from api.schemas.body import Id, Page
+from api.schemas.body import Page
 from api.schemas.usage import ModelUsage, Month, PurposeUsage, Usage, UsageEvent
 from domain import runs
 from domain.accounts import Principal
@@ -56,9 +56,10 @@ async def export(request: Request, principal: Caller, platform: Platform, month:
 
 
 @router.get("/{user_id}")
-async def usage_of(user_id: Id, principal: Owner, platform: Platform, month: Month = None) -> Usage:
+async def usage_of(user_id: str, principal: Overseer, platform: Platform, month: Month = None) -> Usage:
     """The same for an account of the owner's tenant."""
-    return await _usage(platform, Principal(principal.tenant, user_id), month)
+    account = await platform.users.user(principal, user_id)
+    return await _usage(platform, account.principal, month)
 
 
 async def _usage(platform: Services, principal: Principal, month: str | None) -> Usage:

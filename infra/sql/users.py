@@ -28,6 +28,14 @@ class SqlUsers:
         async with self._database.read() as connection:
             return await page(connection, pick(principal, accounts), accounts, account_of, limit=limit, cursor=cursor)
 
+    async def user(self, principal: Principal, account_id: str) -> Account:
+        query = pick(principal, accounts).where(accounts.c.id == account_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise NotFound
+        return account_of(row)
+
     async def change(self, principal: Principal, account_id: str, change: UserChange) -> Account:
         """The tenant's row is held, so that changes of two accounts follow each other."""
         async with self._database.write() as connection:

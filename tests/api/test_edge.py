@@ -90,6 +90,7 @@ BY_ID = [
     ("GET", "/api/v1/chat/conversations/{}/history"),
     ("DELETE", "/api/v1/chat/conversations/{}"),
     ("GET", "/api/v1/runs/{}"),
+    ("GET", "/api/v1/usage/{}"),
     ("POST", "/api/v1/runs/{}/cancel"),
     ("POST", "/api/v1/runs/{}/replay"),
     ("POST", "/api/v1/runs/{}/abort"),
@@ -125,7 +126,14 @@ QUERIES = [
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/documents", "/api/v1/runs", "/api/v1/chat/conversations", "/api/v1/collections/default/documents"]
+    "path",
+    [
+        "/api/v1/documents",
+        "/api/v1/runs",
+        "/api/v1/chat/conversations",
+        "/api/v1/collections/default/documents",
+        "/api/v1/usage/events",
+    ],
 )
 @pytest.mark.parametrize("query", QUERIES)
 async def test_a_list_takes_no_strange_limits_or_cursors(user: User, path: str, query: str) -> None:

@@ -9,6 +9,7 @@ class Access(StrEnum):
     CALLER = "caller"  # an access token or an API key
     LOGIN = "login"  # an access token: an API key must not give access to anybody
     OWNER = "owner"  # an owner's access token
+    OVERSEER = "overseer"  # an owner's access token or API key: reads, and gives access to nobody
 
 
 BODIES: dict[tuple[str, str], Any] = {  # valid ones, so that nothing but the credential is at fault
@@ -62,5 +63,5 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/api/v1/usage"): Access.CALLER,
     ("GET", "/api/v1/usage/events"): Access.CALLER,
     ("GET", "/api/v1/usage/events.csv"): Access.CALLER,
-    ("GET", "/api/v1/usage/{user_id}"): Access.OWNER,
+    ("GET", "/api/v1/usage/{user_id}"): Access.OVERSEER,
 }

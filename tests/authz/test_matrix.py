@@ -119,8 +119,8 @@ async def test_a_good_credential_of_the_wrong_kind_or_role_is_403(quiet: Platfor
     keys = {who: f"Bearer {(await a_key(who))['key']}" for who in (user, member)}
     strict, touched = untouchable(quiet.services)
     refused = [(route, keys[user]) for route in guarded(Access.LOGIN, Access.OWNER)]
-    refused += [(route, keys[member]) for route in guarded(Access.OWNER)]
-    refused += [(route, member.http.headers["authorization"]) for route in guarded(Access.OWNER)]
+    refused += [(route, keys[member]) for route in guarded(Access.OWNER, Access.OVERSEER)]
+    refused += [(route, member.http.headers["authorization"]) for route in guarded(Access.OWNER, Access.OVERSEER)]
 
     async with api_client(strict) as http:
         answers = [(route, await call(http, route, header)) for route, header in refused]
@@ -156,6 +156,7 @@ OBJECTS = [  # (method, path, the kind of object it takes, statuses: own, a coll
     ("POST", "/api/v1/runs/{workflow_id}/cancel", "turn", 409, 404),
     ("POST", "/api/v1/runs/{workflow_id}/replay", "turn", 409, 404),
     ("POST", "/api/v1/runs/{workflow_id}/abort", "turn", 409, 404),
+    ("GET", "/api/v1/usage/{user_id}", "account", 200, 403),
     ("GET", "/api/v1/chat/conversations/{conversation_id}/history", "conversation", 200, 404),
     ("DELETE", "/api/v1/chat/conversations/{conversation_id}", "conversation", 204, 404),
     ("DELETE", "/api/v1/auth/keys/{key_id}", "key", 204, 404),
@@ -164,7 +165,7 @@ DELETED = {"conversation", "key"}  # kinds that the last rows above delete
 
 
 def test_every_route_with_an_object_is_in_the_table() -> None:
-    with_object = {route for route in guarded(Access.CALLER, Access.LOGIN) if "{" in route[1]}
+    with_object = {route for route in guarded(Access.CALLER, Access.LOGIN, Access.OVERSEER) if "{" in route[1]}
 
     assert {(method, path) for method, path, *_ in OBJECTS} == with_object
 
@@ -182,13 +183,14 @@ async def owned(user: User) -> Objects:
             "turn": turn["workflow_id"],
             "conversation": turn["conversation_id"],
             "key": key["key_id"],
+            "account": user.account,
         }
     )
 
 
 def nobodys(user: User) -> Objects:
     """Well-formed ids, of the caller's own tenant where they name one, that nothing has."""
-    ids = {kind: new_id() for kind in ("document", "collection", "conversation", "key")}
+    ids = {kind: new_id() for kind in ("document", "collection", "conversation", "key", "account")}
     return Objects(
         {**ids, "ingestion": f"ingest:{user.tenant}:{new_id()}:1", "turn": f"chat:{user.tenant}:{new_id()}:1"}
     )
@@ -226,7 +228,7 @@ async def test_what_is_foreign_is_absent_byte_for_byte(quiet: Platform, user: Us
     assert wrong == []
 
 
-@pytest.mark.parametrize("kind", ["document", "turn", "conversation"])
+@pytest.mark.parametrize("kind", ["document", "turn", "conversation", "account"])
 async def test_a_foreign_object_takes_as_long_as_an_absent_one(quiet: Platform, user: User, kind: str) -> None:
     """Medians within 5 ms or 10 %, in one of three rounds: the machine has other things to do."""
     stranger = await quiet.user()

@@ -140,7 +140,8 @@ class Actor:
         self.model.check(person, response, *((200, 404) if mine else (404,)))
 
     async def list_something(self, person: Person) -> None:
-        path = self.dice.choice(["documents", "runs", "chat/conversations", "collections", "usage", "auth/keys"])
+        usage = ["usage", "usage/events", "usage/events.csv"]
+        path = self.dice.choice(["documents", "runs", "chat/conversations", "collections", *usage, "auth/keys"])
         response = await person.user.http.get(f"/api/v1/{path}")
         self.model.check(person, response, 200)
 

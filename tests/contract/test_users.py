@@ -7,6 +7,7 @@ import pytest
 from domain.access import UserChange
 from domain.accounts import Account, Principal, Role
 from domain.errors import Conflict, NotFound
+from domain.names import new_id
 from tests.contract.records import Records
 
 
@@ -18,6 +19,19 @@ async def test_users_are_the_tenants_accounts_newest_first(
     page = await records.users.users(me, limit=10, cursor=None)
 
     assert page.items == [member, account]
+
+
+async def test_an_account_of_the_tenant_is_found_and_a_foreign_or_unknown_one_is_absent(
+    records: Records, account: Account, me: Principal, elsewhere: Principal
+) -> None:
+    member = await records.colleague(me)
+
+    found = [await records.users.user(me, each.account_id) for each in (account, member)]
+
+    assert found == [account, member]
+    for absent in (elsewhere.account, new_id(), ""):
+        with pytest.raises(NotFound):
+            await records.users.user(me, absent)
 
 
 async def test_a_change_is_seen_and_what_it_leaves_out_stays(records: Records, me: Principal) -> None:
