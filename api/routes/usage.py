@@ -1,7 +1,5 @@
 """Tokens: what a month came to, and the ledger behind it, line by line."""
 
-import csv
-import io
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -9,7 +7,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from api import views
+from api import spreadsheet, views
 from api.deps import Caller, Cursor, Limit, Overseer, Platform
 from api.routing import Router
 from api.schemas.body import Page
@@ -24,7 +22,6 @@ router = Router(prefix="/api/v1/usage", tags=["usage"])
 
 CSV = "text/csv"
 A_PAGE = 1000  # lines of an export that are in memory at once
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet calculates instead of showing it
 
 Group = TypeVar("Group", bound=Hashable)
 
@@ -110,21 +107,9 @@ def _cost(totals: Iterable[PurposeTotal]) -> float | None:
 async def _rows(
     platform: Services, principal: Principal, month: str, page: runs.Page[ProviderCall]
 ) -> AsyncIterator[str]:
-    yield _written([list(UsageEvent.model_fields)])
+    yield spreadsheet.lines([UsageEvent.model_fields])
     while True:
-        lines = [views.usage_event(line).model_dump(mode="json") for line in page.items]
-        yield _written([[_cell(value) for value in line.values()] for line in lines])
+        yield spreadsheet.lines(views.usage_event(line).model_dump(mode="json").values() for line in page.items)
         if page.next_cursor is None:
             return
         page = await platform.usage.lines(principal, month, limit=A_PAGE, cursor=page.next_cursor)
-
-
-def _written(rows: list[list[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Models are named by the provider."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
