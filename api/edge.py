@@ -83,7 +83,8 @@ class Edge:
                 _account(scope, method, answer.status or 500, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
-        """A fault of ours: the trace goes to the log, the caller gets the request id."""
+        """A fault of ours: the trace goes to the log, the caller gets the request id. An answer that has begun can only
+        be broken off: the server then closes the connection, and its missing end tells the caller."""
         try:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
@@ -91,6 +92,9 @@ class Edge:
         except MoorageError as error:
             await problem(Request(scope), error)(scope, receive, answer)
         except Exception as error:
+            if answer.status and isinstance(error.__cause__, MoorageError):  # wrapped by the framework
+                _log.warning("broken_off", code=error.__cause__.code)
+                return
             _log.error("request_fault", error=type(error).__name__, exc_info=error)
             if answer.status:
                 raise

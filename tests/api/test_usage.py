@@ -3,17 +3,22 @@
 import asyncio
 import csv
 import io
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from domain.accounts import Principal
 from domain.names import new_id
 from domain.usage import Delivery, ProviderCall
-from tests.api.test_access import joined
+from tests.api.test_access import a_key, bearing, joined
 from tests.contract.records import a_call
 from tests.platform import Platform, StartPlatform, User
-from tests.provider.script import Fault
+from tests.provider.script import USAGE_ERROR, Fault
 from tests.provider.server import ScriptedProvider
 
 LOCK = b"The harbour master opens the lock at six in the morning."
@@ -24,7 +29,42 @@ currency = "USD"
 model = "gpt-4o-mini*"
 prompt = 0.15
 completion = 0.60
+[[price]]
+model = "text-embedding-3-small"
+prompt = 0.02
 """
+MONTH = [
+    "user_id",
+    "month",
+    "tokens_used",
+    "tokens_reserved",
+    "token_limit",
+    "cost",
+    "currency",
+    "unpriced_calls",
+    "by_model",
+    "by_purpose",
+]
+LINE = [
+    "op_id",
+    "workflow_id",
+    "purpose",
+    "model",
+    "prompt_tokens",
+    "completion_tokens",
+    "outcome",
+    "billable",
+    "cost",
+    "at",
+]
+NO_MONTHS = ["", "2020-13", "2020-00", "2020-1", "20-01", "2020-01-01", "2020-01\n", "٢٠٢٠-01", "2020/01", "../etc"]
+TOO_MUCH = {"prompt_tokens": 10**12, "completion_tokens": 10**12, "total_tokens": 2 * 10**12}
+
+
+async def written(platform: Platform, user: User, lines: Sequence[ProviderCall]) -> None:
+    """Into the user's ledger, few at a time: a transaction has 2.5 s."""
+    for at in range(0, len(lines), 100):
+        await platform.services.usage.record(Principal(user.tenant, user.account), lines[at : at + 100])
 
 
 async def ledger(user: User, **params: str) -> list[dict[str, Any]]:
@@ -79,9 +119,40 @@ async def test_another_month_is_empty(buyer: User) -> None:
 
     assert (usage["month"], usage["tokens_used"], usage["by_model"], usage["cost"]) == ("2020-02", 0, [], None)
     assert await ledger(buyer, month="2020-02") == await exported(buyer, month="2020-02") == []
-    for path in ("", "/events", "/events.csv"):
-        for month in ("2020-13", "2020-1", "٢٠٢٠-01"):
-            assert (await buyer.http.get(f"/api/v1/usage{path}", params={"month": month})).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["", "/events", "/events.csv", "/me"])
+@pytest.mark.parametrize("month", NO_MONTHS)
+async def test_what_is_no_month_is_refused(user: User, path: str, month: str) -> None:
+    response = await user.http.get(f"/api/v1/usage{path}", params={"month": month})
+
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
+async def test_a_month_begins_and_ends_at_midnight_utc(quiet: Platform, user: User) -> None:
+    at = datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)
+    await written(quiet, user, [line(at=at), line(at=at + timedelta(seconds=1))])
+
+    listed = [[one["at"] for one in await ledger(user, month=month)] for month in ("2024-02", "2024-03")]
+
+    assert listed == [["2024-02-29T23:59:59Z"], ["2024-03-01T00:00:00Z"]]
+    assert await ledger(user) == []
+
+
+async def test_a_month_and_its_lines_have_their_official_shape(buyer: User) -> None:
+    await buyer.upload("lock.txt", LOCK)
+    await buyer.http.post("/api/v1/search", json={"query": "lock"})
+
+    usage, (search, document) = await buyer.settled_usage(), await ledger(buyer)
+
+    assert list(usage) == MONTH
+    assert list(search) == list(document) == LINE
+    assert [list(one) for one in usage["by_model"]] == [["model", "tokens", "calls", "billable", "cost"]]
+    assert [list(one) for one in usage["by_purpose"]] == [["purpose", "tokens", "calls", "billable", "cost"]]
+    assert search["workflow_id"] is None
+    assert document["workflow_id"].startswith(f"ingest:{buyer.tenant}:")
+    assert search["at"] > document["at"]
+    assert search["at"].endswith("Z")
 
 
 async def test_a_call_that_came_to_nothing_is_listed_and_not_counted(talker: User, provider: ScriptedProvider) -> None:
@@ -96,17 +167,48 @@ async def test_a_call_that_came_to_nothing_is_listed_and_not_counted(talker: Use
     assert usage["tokens_used"] == lines[0]["prompt_tokens"] + lines[0]["completion_tokens"]
 
 
-async def test_a_usage_that_cannot_be_is_an_estimate(talker: User, provider: ScriptedProvider) -> None:
-    """M10."""
+async def test_a_cancelled_answer_is_an_estimate_and_counts(talker: User, provider: ScriptedProvider) -> None:
     provider.reset()
-    provider.script(Fault.absurd_usage())
+    provider.script(Fault.hang(3))
+    asked = (await talker.http.post("/api/v1/chat", json={"message": "Say hello.", "use_rag": False})).json()
+    await provider.until(lambda calls: len(calls) == 1)
 
-    answer = await talker.ask("Say hello.", use_rag=False)
+    await talker.http.post(f"/api/v1/runs/{asked['workflow_id']}/cancel")
 
-    (line,) = await ledger(talker)
-    assert (line["outcome"], answer["usage"]["estimated"]) == ("estimated", True)
-    assert line["prompt_tokens"] + line["completion_tokens"] == answer["tokens_used"] > 0
-    assert (await talker.settled_usage())["tokens_used"] == answer["tokens_used"]
+    assert (await talker.finished(asked["workflow_id"]))["state"] == "cancelled"
+    usage = await counted(talker)
+    (line,), (call,) = await ledger(talker), await provider.idle()
+    assert (line["outcome"], line["workflow_id"]) == ("estimated", asked["workflow_id"])
+    assert line["prompt_tokens"] >= call.prompt_tokens
+    assert usage["tokens_used"] == line["prompt_tokens"] + line["completion_tokens"]
+    assert [(one["purpose"], one["calls"]) for one in usage["by_purpose"]] == [("chat", 1)]
+
+
+async def counted(user: User) -> dict[str, Any]:
+    """The month, once something has been counted into it."""
+    async with asyncio.timeout(20):
+        while not (usage := await user.settled_usage())["tokens_used"]:
+            await asyncio.sleep(0.05)
+    return usage
+
+
+@pytest.mark.parametrize("told", [USAGE_ERROR, TOO_MUCH, {}], ids=["negative", "too much", "nothing"])
+async def test_a_usage_that_cannot_be_is_an_estimate(
+    buyer: User, provider: ScriptedProvider, told: dict[str, Any]
+) -> None:
+    """M10, of every purpose."""
+    provider.script(Fault(usage=told, times=100))
+    await buyer.upload("lock.txt", LOCK)
+    first = await buyer.ask(QUESTION)
+    await buyer.ask("And who does?", conversation_id=first["conversation_id"])
+    await buyer.http.post("/api/v1/search", json={"query": "lock"})
+
+    usage, lines = await buyer.settled_usage(), await ledger(buyer)
+
+    purposes = Counter((line["purpose"], line["outcome"]) for line in lines)
+    assert purposes == {("chat", "estimated"): 2, ("condense", "estimated"): 1, ("embedding", "estimated"): 4}
+    really = sum(call.prompt_tokens + call.completion_tokens for call in provider.calls)
+    assert really <= sum(one["tokens"] for one in usage["by_model"]) < 20 * really
 
 
 async def test_fifty_questions_of_a_new_user_at_once_are_all_in_the_ledger(
@@ -139,19 +241,64 @@ async def test_with_a_price_list_usage_comes_with_money(
     provider.reset()
     (tmp_path / "prices.toml").write_text(PRICES)
     model = {"openai_base_url": provider.base_url, "openai_api_key": "key", "prices": tmp_path / "prices.toml"}
-    provider.script(Fault.none(), Fault(model="unheard-of"))
-    async with start_platform("priced", **model) as priced:
+    async with start_platform("priced", **model, embedder="openai", embedding_dimensions=384) as priced:
         user = await priced.user()
+        await user.upload("lock.txt", LOCK)
+        await user.ask(QUESTION)
+        provider.script(Fault(model="unheard-of", kind="chat"), Fault(cut_at=3, kind="chat"))
         for _ in range(2):
             await user.ask("Say hello.", use_rag=False)
-        usage, lines = await user.settled_usage(), await ledger(user)
+        usage, lines, rows = await user.settled_usage(), await ledger(user), await exported(user)
 
-    unpriced, line = lines
-    cost = (0.15 * line["prompt_tokens"] + 0.60 * line["completion_tokens"]) / 1_000_000
-    assert line["cost"] == usage["cost"] == pytest.approx(cost, abs=1e-9)
-    assert (usage["currency"], usage["unpriced_calls"], unpriced["cost"]) == ("USD", 1, None)
-    costs = {one["model"]: one["cost"] for one in usage["by_model"]}
-    assert costs == {"gpt-4o-mini": line["cost"], "unheard-of": None}
+    costs = [cost_of(line) for line in lines]
+    counted = [(line, cost) for line, cost in zip(lines, costs, strict=True) if line["outcome"] != "retried"]
+    assert Counter(line["outcome"] for line in lines) == {"delivered": 5, "retried": 1}
+    assert [line["cost"] for line in lines] == [as_float(cost) for cost in costs]
+    assert [row["cost"] for row in rows] == ["" if cost is None else str(float(cost)) for cost in costs]
+    assert (usage["currency"], usage["unpriced_calls"]) == ("USD", 1)
+    assert usage["cost"] == as_float(total(counted)) > 0
+    for field in ("model", "purpose"):
+        for one in usage[f"by_{field}"]:
+            assert one["cost"] == as_float(total(counted, **{field: one[field]})), one
+
+
+def cost_of(line: dict[str, Any]) -> Decimal | None:
+    """Exact to a billionth: what a token costs here is a whole number of them."""
+    prices = {"gpt-4o-mini": ("0.15", "0.60"), "text-embedding-3-small": ("0.02", "0"), "unheard-of": None}
+    if (price := prices[line["model"]]) is None:
+        return None
+    prompt, completion = map(Decimal, price)
+    return (line["prompt_tokens"] * prompt + line["completion_tokens"] * completion) / 1_000_000
+
+
+def total(counted: list[tuple[dict[str, Any], Decimal | None]], **of: str) -> Decimal | None:
+    costs = [cost for line, cost in counted if of.items() <= line.items() and cost is not None]
+    return sum(costs, Decimal(0)) if costs else None
+
+
+def as_float(cost: Decimal | None) -> float | None:
+    return None if cost is None else float(cost)
+
+
+async def test_many_small_costs_add_up_exactly(quiet: Platform, user: User) -> None:
+    """A tenth and two tenths of a coin, as floats, are more than three."""
+    costs = [100_000_000, 200_000_000, *[1] * 997]
+    await written(quiet, user, [line(cost=cost) for cost in costs])
+
+    usage = (await user.http.get("/api/v1/usage")).json()
+
+    assert usage["cost"] == usage["by_model"][0]["cost"] == usage["by_purpose"][0]["cost"] == 0.300000997
+
+
+async def test_a_local_model_is_listed_and_costs_nothing(user: User) -> None:
+    await user.upload("lock.txt", LOCK)
+    await user.ask(QUESTION)
+
+    usage, lines = (await user.http.get("/api/v1/usage")).json(), await ledger(user)
+
+    assert [(one["billable"], one["cost"], one["outcome"]) for one in lines] == [(False, None, "delivered")]
+    assert (usage["tokens_used"], usage["cost"], usage["unpriced_calls"]) == (0, None, 0)
+    assert [(one["calls"], one["billable"], one["cost"]) for one in usage["by_model"]] == [(1, False, None)]
 
 
 async def test_without_a_price_list_there_is_no_money(talker: User, provider: ScriptedProvider) -> None:
@@ -176,20 +323,34 @@ async def test_an_owner_sees_what_members_use_and_nobody_else_does(
 
     assert (seen["user_id"], seen["tokens_used"]) == (member.account, answer["tokens_used"])
     assert seen == await member.settled_usage()
+    by_key = bearing(talking, (await a_key(talker))["key"])
+    assert (await by_key.get(f"/api/v1/usage/{member.account}")).json() == seen
     for who, account, status in [
         (talker, stranger.account, 404),
         (talker, new_id(), 404),
+        (talker, "x", 404),
         (stranger, member.account, 404),
         (member, talker.account, 403),
+        (member, member.account, 403),
         (member, new_id(), 403),
+        (member, "x", 403),
     ]:
         assert (await who.http.get(f"/api/v1/usage/{account}")).status_code == status
 
 
+async def test_an_owner_who_was_demoted_looks_no_more(quiet: Platform, user: User) -> None:
+    second = await joined(quiet, user, "owner")
+    by_key = bearing(quiet, (await a_key(second))["key"])
+    assert (await by_key.get(f"/api/v1/usage/{user.account}")).status_code == 200
+
+    await user.http.patch(f"/api/v1/auth/users/{second.account}", json={"role": "member"})
+
+    assert (await by_key.get(f"/api/v1/usage/{user.account}")).status_code == 403
+
+
 async def test_an_export_is_whole_and_safe_to_open(talking: Platform, talker: User) -> None:
-    principal = (await talking.services.accounts.credentials(await name_of(talker))).account.principal  # type: ignore[union-attr]
     lines = [line(model="=HYPERLINK(0)") for _ in range(2_500)]
-    await talking.services.usage.record(principal, lines)
+    await written(talking, talker, lines)
 
     response = await talker.http.get("/api/v1/usage/events.csv")
     rows = list(csv.DictReader(io.StringIO(response.text)))
@@ -199,10 +360,6 @@ async def test_an_export_is_whole_and_safe_to_open(talking: Platform, talker: Us
     month = f"{lines[0].at:%Y-%m}"
     assert response.headers["content-disposition"] == f'attachment; filename="usage-{month}.csv"'
     assert (await talker.http.head("/api/v1/usage/events.csv")).status_code == 200
-
-
-async def name_of(user: User) -> str:
-    return str((await user.http.get("/api/v1/auth/me")).json()["username"])
 
 
 def line(**fields: Any) -> ProviderCall:
