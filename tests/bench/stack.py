@@ -27,6 +27,7 @@ class Stack:
 
     http: httpx.AsyncClient
     temporal_address: str
+    metrics_urls: tuple[str, ...] = ()
 
     async def ask(self, message: str) -> dict[str, Any]:
         response = await self.http.post("/api/v1/chat", json={"message": message}, headers={"Prefer": "wait=60"})
@@ -71,7 +72,7 @@ async def launched(home: Path, **settings: str) -> AsyncIterator[Stack]:
             base_url=report["api_url"], timeout=90, limits=httpx.Limits(max_connections=CLIENTS), trust_env=False
         ) as http:
             http.headers["Authorization"] = f"Bearer {await _account(http)}"
-            stack = Stack(http, report["temporal_address"])
+            stack = Stack(http, report["temporal_address"], tuple(report["metrics_urls"]))
             await stack.samples()
             yield stack
     finally:
