@@ -18,6 +18,7 @@ from rich.table import Table
 
 SAMPLES = files("cli") / "samples"
 SUFFIXES = (".md", ".txt", ".pdf")
+SETTLED_WITHIN = 5.0  # seconds
 READY_WITHIN = 120.0  # seconds for one document, the first of which loads the embedding model
 
 out = Console(highlight=False, soft_wrap=True)
@@ -165,9 +166,23 @@ def _show(question: dict[str, Any], answer: dict[str, Any]) -> bool:
 
 
 def _usage(api: Api) -> None:
-    usage = api.call("GET", "/api/v1/usage")
+    usage = _settled(api)
     limit, used = usage["token_limit"], usage["tokens_used"]
     out.print(f"Usage in {usage['month']}: {used} of {limit} tokens bought, {usage['tokens_reserved']} reserved.")
     for line in usage["by_model"]:
-        paid = "bought" if line["billable"] else "local, free"
-        out.print(f"   {line['model']}: {line['calls']} calls, {line['tokens']} tokens ({paid})")
+        paid = _paid(line["cost"], usage["currency"]) if line["billable"] else "local, free"
+        out.print(f"   {escape(line['model'])}: {line['calls']} calls, {line['tokens']} tokens ({paid})")
+
+
+def _settled(api: Api) -> dict[str, Any]:
+    """What the last answer cost is counted a moment after it was given."""
+    until = time.monotonic() + SETTLED_WITHIN
+    while True:
+        usage = api.call("GET", "/api/v1/usage")
+        if not usage["tokens_reserved"] or time.monotonic() > until:
+            return usage
+        time.sleep(0.1)
+
+
+def _paid(cost: float | None, currency: str | None) -> str:
+    return "bought, without a price" if cost is None else f"bought for {cost:.6f} {currency}"
