@@ -86,10 +86,14 @@ def next_month(moment: datetime) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a month has left for a turn: `free` now, `expected` when every running turn has cost nothing."""
+    """What a month has left for a turn: `free` now, `expected` when every running turn has cost nothing.
+
+    `unsettled`: turns are over whose promises still stand; once they are settled more may be free.
+    """
 
     free: int
     expected: int
+    unsettled: bool
 
 
 CAUTION = 1.5  # on our tokenizer's count where the provider's is not at hand

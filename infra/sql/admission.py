@@ -14,15 +14,16 @@ from domain.documents import OnDuplicate, Upload
 from domain.errors import DimensionMismatch, DuplicateDocument, IdempotencyKeyReused, NotFound, QuotaExhausted
 from domain.runs import Command, Kind, State
 from domain.search import Generation
-from domain.usage import TURNS_END, month_of, next_month, reservation
-from infra.sql.budgets import hold_tenant, reserve, room
+from domain.usage import TURNS_END, Room, month_of, next_month, reservation
+from infra.sql.budgets import reserve, room
 from infra.sql.database import Collision, Database, utc_now
 from infra.sql.documents import require
 from infra.sql.encoding import command_of
 from infra.sql.ownership import add, change, pick
 from infra.sql.tables import collections, commands, conversations, documents, turns, versions
-from infra.sql.usage import settle_ended
+from infra.sql.usage import settle, settle_ended, unsettled
 
+ROUNDS = 3  # in which more turns may end while those before them are settled
 TITLE = 80  # characters of the first question that name a conversation
 
 Admitted = TypeVar("Admitted")
@@ -34,8 +35,20 @@ class SqlAdmissions:
         self._clock = clock
 
     async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
-        """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
-        return await _again_after_a_race(lambda: self._admit_turn(principal, ask, key, digest))
+        """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused.
+
+        Nobody is refused because of a turn that is over: such turns are settled first, in transactions of their own,
+        so that nothing is taken back when there is no room all the same.
+        """
+        rounds = 0
+        while True:
+            try:
+                return await _again_after_a_race(lambda: self._admit_turn(principal, ask, key, digest))
+            except _NoRoom as found:
+                rounds += 1
+                if not found.provisional or rounds == ROUNDS:
+                    raise found.refusal from None
+            await self._settle_ended(principal)
 
     async def admit_upload(
         self, principal: Principal, upload: Upload, generation: Generation, key: str | None, digest: str
@@ -51,6 +64,18 @@ class SqlAdmissions:
     ) -> Command:
         """A run that replays every ingestion of the tenant in one of these states. Raises IdempotencyKeyReused."""
         return await _again_after_a_race(lambda: self._admit_replay(principal, states, since, key, digest))
+
+    async def _settle_ended(self, principal: Principal) -> None:
+        """Settlements under way are waited for one after the other: who holds one while waiting for the next may wait
+        for ever."""
+        async with self._database.write() as connection:
+            if await settle_ended(connection, principal):
+                return
+        async with self._database.read() as connection:
+            ended = await unsettled(connection, principal)
+        for who, workflow_id in ended:
+            async with self._database.write() as connection:
+                await settle(connection, who, workflow_id)
 
     async def _admit_replay(
         self, principal: Principal, states: Sequence[State], since: datetime | None, key: str | None, digest: str
@@ -148,6 +173,16 @@ async def _promise(
 
 # --- a turn ---------------------------------------------------------------------------------------------------
 
+
+class _NoRoom(Exception):
+    """`provisional`: turns that are over still hold tokens, or some have just been released."""
+
+    def __init__(self, refusal: QuotaExhausted, *, provisional: bool) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.provisional = provisional
+
+
 NOT_ANSWERED = {
     "passages": [],
     "relevant": False,
@@ -208,7 +243,7 @@ async def _next_turn(connection: AsyncConnection, principal: Principal, ask: Ask
 async def _reserve(
     connection: AsyncConnection, principal: Principal, ask: Ask, conversation_id: str, seq: int, now: datetime
 ) -> int:
-    """Tokens reserved for the turn. Raises QuotaExhausted."""
+    """Tokens reserved for the turn. Raises _NoRoom: most of a crowd before it holds anybody up."""
     if not ask.billable:
         return 0
     window = await _window_tokens(connection, principal, conversation_id) if seq > 1 else 0
@@ -216,16 +251,16 @@ async def _reserve(
         question=ask.question_tokens, window=window, k=ask.k, use_rag=ask.use_rag, max_tokens=ask.max_tokens
     )
     month = month_of(now)
-    if await reserve(connection, principal, month, tokens):
-        return tokens
-    if await settle_ended(connection, principal) and await reserve(connection, principal, month, tokens):
-        return tokens
-    raise await _exhausted(connection, principal, tokens, now)
+    left = await room(connection, principal, month)
+    if tokens <= left.free:
+        if await reserve(connection, principal, month, tokens):
+            return tokens
+        left = await room(connection, principal, month)
+    raise _NoRoom(_exhausted(tokens, left, now), provisional=left.unsettled or tokens <= left.free)
 
 
-async def _exhausted(connection: AsyncConnection, principal: Principal, tokens: int, now: datetime) -> QuotaExhausted:
+def _exhausted(tokens: int, left: Room, now: datetime) -> QuotaExhausted:
     """Says how much was asked for and what is left, and when that may have changed."""
-    left = await room(connection, principal, month_of(now), await hold_tenant(connection, principal))
     told = f"This turn may take {tokens} tokens, and {left.free} are left this month."
     if tokens <= left.expected:
         return QuotaExhausted(f"{told} Running turns may release some: try again soon.", retry_after=TURNS_END)

@@ -4,7 +4,7 @@ Whoever needs more than one of these rows locks them in this order: invites, ten
 row is the turnstile of its budget; the lock leaves alone who merely refers to it (`FOR NO KEY UPDATE`).
 """
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, exists, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
@@ -12,7 +12,9 @@ from domain.errors import NotFound
 from domain.usage import Room
 from infra.sql.database import add_missing
 from infra.sql.ownership import change, own, owner, pick
-from infra.sql.tables import accounts, budgets, tenants
+from infra.sql.tables import accounts, budgets, commands, tenants
+
+ENDED = commands.c.reserved > 0, commands.c.outcome.is_not(None)  # and their promises still stand
 
 
 async def reserve(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> bool:
@@ -63,16 +65,25 @@ async def release(connection: AsyncConnection, principal: Principal, month: str,
     await connection.execute(update.values(reserved=left))
 
 
-async def room(connection: AsyncConnection, principal: Principal, month: str, budget: int) -> Room:
-    """What the account's limit and the tenant's budget leave, whichever is less."""
-    limit = pick(principal, accounts, accounts.c.token_limit).where(accounts.c.id == principal.account)
-    columns = [func.coalesce(func.sum(budgets.c[name]), 0) for name in ("used", "reserved")]
-    mine = pick(principal, budgets, *columns).where(budgets.c.month == month)
-    ours = select(*columns).where(budgets.c.tenant_id == principal.tenant, budgets.c.month == month)
-    account = (await connection.execute(mine)).one(), (await connection.execute(limit)).scalar_one()
-    tenant = (await connection.execute(ours)).one(), budget
-    free = min(most - used - reserved for (used, reserved), most in (account, tenant))
-    return Room(max(0, int(free)), max(0, int(min(most - used for (used, _), most in (account, tenant)))))
+async def room(connection: AsyncConnection, principal: Principal, month: str) -> Room:
+    """What the account's limit and the tenant's budget leave, whichever is less; of one moment, and without a lock."""
+    unsettled = exists().where(commands.c.tenant_id == principal.tenant, *ENDED)
+    sums = select(*(func.coalesce(func.sum(budgets.c[name]), 0) for name in ("used", "reserved")))
+    months = sums.where(budgets.c.tenant_id == principal.tenant, budgets.c.month == month)
+    mine, ours = months.where(own(principal, budgets)).subquery(), months.subquery()
+    query = (
+        pick(principal, accounts, accounts.c.token_limit, tenants.c.token_limit, unsettled, mine, ours)
+        .join(tenants, tenants.c.id == accounts.c.tenant_id)
+        .join(mine, true())
+        .join(ours, true())
+        .where(accounts.c.id == principal.account)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound
+    limit, budget, open_promises, used, reserved, used_by_us, reserved_by_us = row
+    free = min(limit - used - reserved, budget - used_by_us - reserved_by_us)
+    return Room(max(0, int(free)), max(0, int(min(limit - used, budget - used_by_us))), bool(open_promises))
 
 
 async def _reserve(connection: AsyncConnection, principal: Principal, month: str, tokens: int, budget: int) -> bool:

@@ -123,22 +123,28 @@ def _overshot(workflow_id: str, tokens: int, reserved: int) -> None:
     _log.warning("budget_overshot", run=workflow_id, tokens=tokens, reserved=reserved)
 
 
-async def settle_ended(connection: AsyncConnection, principal: Principal) -> int:
-    """Settle the tenant's runs that have ended and whose metering has not come round to it; how many.
+async def unsettled(connection: AsyncConnection, principal: Principal) -> list[tuple[Principal, str]]:
+    """The tenant's runs that have ended and still hold a reservation, the oldest first."""
+    ended = await connection.execute(_ended(principal))
+    return [(Principal(principal.tenant, row.account_id), row.workflow_id) for row in ended]
 
-    Whoever is told that the budget is exhausted must not be told so by a turn that is over.
-    """
-    query = (
-        select(commands.c.account_id, commands.c.reserved_month, commands.c.workflow_id)
-        .where(commands.c.tenant_id == principal.tenant, commands.c.reserved > 0, commands.c.outcome.is_not(None))
-        .order_by(commands.c.finished_at)
-        .limit(AT_ONCE)
-        .with_for_update(skip_locked=True)  # whoever is settling one of them may be waiting for our budgets
-    )
+
+async def settle_ended(connection: AsyncConnection, principal: Principal) -> int:
+    """Settle those of them that nobody is settling at the moment; how many."""
+    query = _ended(principal).with_for_update(skip_locked=True)  # who settles one may be waiting for our budgets
     ended = (await connection.execute(query)).all()
     for row in sorted(ended, key=lambda run: (run.account_id, run.reserved_month)):  # budgets: older months first
         await settle(connection, Principal(principal.tenant, row.account_id), row.workflow_id)
     return len(ended)
+
+
+def _ended(principal: Principal) -> Select[Any]:
+    return (
+        select(commands.c.account_id, commands.c.reserved_month, commands.c.workflow_id)
+        .where(commands.c.tenant_id == principal.tenant, *budget.ENDED)
+        .order_by(commands.c.finished_at)
+        .limit(AT_ONCE)
+    )
 
 
 def _row(call: ProviderCall) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from domain.accounts import Principal
-from domain.errors import DatabaseUnavailable, Internal, InvalidRequest
+from domain.errors import DatabaseUnavailable, Internal, InvalidRequest, QuotaExhausted
 from domain.usage import month_of
 from infra.sql.database import Database
 from infra.sql.schema import LOCK, upgrade
@@ -138,6 +138,33 @@ async def test_an_admission_waits_for_no_settlement_that_may_be_waiting_for_it(
             await records.ask(me, billable=True)
 
     assert (await records.usage.month(me, month_of(datetime.now(UTC)))).reserved == 2 * COST
+
+
+async def test_a_turn_that_is_being_settled_keeps_nobody_out(records: Records, somebody_else: AsyncEngine) -> None:
+    """It is over, so that its reservation is nobody's reason to refuse."""
+    me = (await records.newcomer(token_limit=COST)).principal
+    ended = await records.ask(me, billable=True)
+    await records.answer(me, ended)
+
+    async with somebody_else.begin() as settling:
+        await settling.execute(select(commands).where(commands.c.workflow_id == ended.workflow_id).with_for_update())
+        asked = asyncio.create_task(records.ask(me, billable=True))
+        await asyncio.wait([asked], timeout=0.3)
+
+    assert (await asked).workflow_id != ended.workflow_id
+    assert (await records.usage.month(me, month_of(datetime.now(UTC)))).reserved == COST
+
+
+async def test_a_refusal_waits_for_no_admission_of_the_tenant(records: Records, somebody_else: AsyncEngine) -> None:
+    """Else a crowd of refusals makes one queue, in which the last ones wait too long for their verdict."""
+    me = (await records.newcomer(token_limit=COST)).principal
+    await records.ask(me, billable=True)
+
+    async with somebody_else.begin() as admitting:
+        await admitting.execute(select(tenants).where(tenants.c.id == me.tenant).with_for_update(key_share=True))
+        async with asyncio.timeout(1):
+            with pytest.raises(QuotaExhausted):
+                await records.ask(me, billable=True)
 
 
 async def test_a_migration_waits_for_the_other_ones_lock(empty_url: str) -> None:
