@@ -18,6 +18,7 @@ from tests.platform import PASSWORD, Platform, User
 OPERATIONS = int(os.environ.get("MOORAGE_APART_OPERATIONS", "5000"))
 SEED = int(os.environ.get("MOORAGE_APART_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 TENANTS, USERS, AT_ONCE = 5, 4, 8  # users of each tenant
+OPEN = 24  # runs: more of them in one process are a load test
 RELOGIN = 600  # seconds
 
 pytestmark = pytest.mark.timeout(120 + OPERATIONS // 15)
@@ -50,6 +51,20 @@ class Model:
     ingestions: dict[str, str] = field(default_factory=dict)
     private: dict[str, str] = field(default_factory=dict)
     done: Counter[str] = field(default_factory=Counter)
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OPEN))
+    watched: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def watch(self, person: Person, run: str) -> None:
+        """Give its room back when the run has ended."""
+        task = asyncio.create_task(self._ended(person, run))
+        self.watched.add(task)
+        task.add_done_callback(self.watched.discard)
+
+    async def _ended(self, person: Person, run: str) -> None:
+        try:
+            await person.user.finished(run)
+        finally:
+            self.room.release()
 
     def check(self, person: Person, response: httpx.Response, *allowed: int) -> None:
         """No other tenant's words, and the answer that the model expects."""
@@ -100,19 +115,25 @@ class Actor:
 
     async def upload(self, person: Person) -> None:
         text = f"Berth {new_id()[:8]} of {person.canary} lies east of the old mole.".encode()
+        await self.model.room.acquire()
         response = await person.user.http.post("/api/v1/documents", files={"file": ("berth.txt", text)})
         self.model.check(person, response, 202)
         run = response.json()
+        self.model.watch(person, run["workflow_id"])
         self.model.documents[run["document_id"]] = person.user.tenant
         self.model.ingestions[run["workflow_id"]] = person.user.tenant
 
     async def ask(self, person: Person) -> None:
         known = {"conversation_id": self.dice.choice(person.conversations)} if person.conversations else {}
         body = {"message": f"Where is the berth of {person.canary}?", **known}
+        await self.model.room.acquire()
         response = await person.user.http.post("/api/v1/chat", json=body)
         self.model.check(person, response, 202, *([404] if known else []))  # forgotten at the same time
-        if response.status_code == 202:
+        if response.status_code == 404:
+            self.model.room.release()
+        else:
             run = response.json()
+            self.model.watch(person, run["workflow_id"])
             person.conversations.append(run["conversation_id"])
             self.model.private |= {run[name]: person.user.account for name in ("conversation_id", "workflow_id")}
 
@@ -186,6 +207,7 @@ async def test_nothing_of_one_tenant_reaches_another(
             await actor.act()
 
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(*model.watched)
     await settled(quiet, model)
     await no_words_in_histories(quiet, model)
     logged = capsys.readouterr()
