@@ -1,7 +1,7 @@
 """The whole platform inside one test process: real stores, both workers, and the API without a socket."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from infra.settings import Settings
 from infra.sql.schema import upgrade
 from infra.stack.addresses import Addresses
 from infra.stack.stores import stores
-from workflows.worker import worker
+from workflows.worker import WORKFLOWS, worker
 
 PASSWORD = "correct horse battery staple"
 
@@ -96,10 +96,19 @@ def api_client(services: Services, headers: dict[str, str] | None = None) -> htt
 
 
 @asynccontextmanager
-async def platform(home: Path, shared: Addresses, *, work: bool = True, **settings: Any) -> AsyncIterator[Platform]:
+async def platform(
+    home: Path,
+    shared: Addresses,
+    *,
+    work: bool = True,
+    adapt: Callable[[Services], Services] = lambda services: services,
+    workflows: Mapping[str, Sequence[type]] = WORKFLOWS,
+    **settings: Any,
+) -> AsyncIterator[Platform]:
     """A Temporal of its own, so that no other test's workers take its tasks; Redis and Weaviate are shared by tenant.
 
-    `work=False` leaves the workers out; other keywords are settings.
+    `work=False` leaves the workers out; `adapt` puts other adapters behind ports, `workflows` runs others by queue;
+    other keywords are settings.
     """
     async with AsyncExitStack() as stack:
         common: dict[str, Any] = {
@@ -118,9 +127,9 @@ async def platform(home: Path, shared: Addresses, *, work: bool = True, **settin
         )
         await upgrade(chosen.database)
         client = await temporal.connect(chosen)
-        services = await stack.enter_async_context(open_services(chosen, client))
+        services = adapt(await stack.enter_async_context(open_services(chosen, client)))
         await services.store.prepare(services.embedder.generation)
         for queue in names.QUEUES if work else ():
-            await stack.enter_async_context(worker(client, services, queue))
+            await stack.enter_async_context(worker(client, services, queue, workflows=workflows[queue]))
         http = await stack.enter_async_context(api_client(services))
         yield Platform(services, client, http)

@@ -69,13 +69,20 @@ async def _serve(settings: Settings, queue: str) -> None:
 
 
 def worker(
-    client: Client, services: Services, queue: str, task_queue: str | None = None, *, cached: int = 1000
+    client: Client,
+    services: Services,
+    queue: str,
+    task_queue: str | None = None,
+    *,
+    cached: int = 1000,
+    workflows: Sequence[type] | None = None,
 ) -> Worker:
-    """`task_queue` lets a test work on a queue of its own; without `cached` runs every step is a replay."""
+    """`task_queue` lets a test work on a queue of its own, `workflows` lets it run others than the queue's; without
+    `cached` runs every step is a replay."""
     return Worker(
         client,
         task_queue=task_queue or queue,
-        workflows=WORKFLOWS[queue],
+        workflows=workflows or WORKFLOWS[queue],
         activities=_activities(services, queue),
         plugins=[_graphs(services, queue)],
         interceptors=[Boundary(), Steps(services.events), *failpoints.interceptors(services.settings)],

@@ -11,7 +11,8 @@ import platform
 import tempfile
 from pathlib import Path
 
-from tests.bench import chat, documents, overhead, search
+from infra.telemetry import configure_logging
+from tests.bench import chat, documents, hops, metering, overhead, search, streams, usage
 from tests.bench.stack import launched, provider
 from tests.bench.table import Figure, table
 
@@ -24,12 +25,17 @@ async def bench(repeats: int) -> list[Figure]:
             model = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "bench"}
             async with launched(homes / "talking", **model) as stack:
                 figures += await overhead.measure(stack, repeats)
+                figures += await hops.measure(stack, repeats)
                 figures += await chat.measure(stack, repeats)
+                figures += await streams.measure_first_word(stack, base_url, repeats)
+                figures += await streams.measure_idle(stack, base_url)
                 figures += await search.measure(stack, repeats)
                 figures += await documents.measure_one(stack, repeats)
+                figures += await usage.measure(stack, homes / "talking", repeats)
             bought = {"MOORAGE_EMBEDDER": "openai", "MOORAGE_EMBEDDING_DIMENSIONS": "384"}
             async with launched(homes / "stub-embeddings", **model, **bought) as stack:
                 figures += await documents.measure_many(stack, repeats)
+            figures += await metering.measure(base_url, homes / "metering", repeats)
     return figures
 
 
@@ -37,6 +43,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
+    configure_logging("WARNING", "bench")
+    os.environ |= {"MOORAGE_RATE_LIMIT": "0", "MOORAGE_RATE_LIMIT_ANONYMOUS": "0"}  # of the platforms in this process
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ", end="")
     print(f"load {os.getloadavg()[0]:.1f} at the start, {options.repeats} repeats\n", flush=True)
     print(table(asyncio.run(bench(options.repeats))))

@@ -5,9 +5,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.platform import PASSWORD
 
 SAMPLES = Path(__file__).parents[2] / "cli" / "samples"
 LIMIT = "1000000000000"  # tokens: no budget may end a measurement
-CLIENTS = 64
+CLIENTS = 256
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,14 @@ class Stack:
     http: httpx.AsyncClient
     temporal_address: str
     metrics_urls: tuple[str, ...] = ()
+    pids: Mapping[str, int] = field(default_factory=dict)
+
+    async def start(self, message: str) -> str:
+        """The workflow id of a question that is being answered."""
+        response = await self.http.post("/api/v1/chat", json={"message": message})
+        assert response.status_code == 202, response.text
+        workflow_id: str = response.json()["workflow_id"]
+        return workflow_id
 
     async def ask(self, message: str) -> dict[str, Any]:
         response = await self.http.post("/api/v1/chat", json={"message": message}, headers={"Prefer": "wait=60"})
@@ -72,7 +80,8 @@ async def launched(home: Path, **settings: str) -> AsyncIterator[Stack]:
             base_url=report["api_url"], timeout=90, limits=httpx.Limits(max_connections=CLIENTS), trust_env=False
         ) as http:
             http.headers["Authorization"] = f"Bearer {await _account(http)}"
-            stack = Stack(http, report["temporal_address"], tuple(report["metrics_urls"]))
+            pids = {process["name"]: process["pid"] for process in report["processes"]}
+            stack = Stack(http, report["temporal_address"], tuple(report["metrics_urls"]), pids)
             await stack.samples()
             yield stack
     finally:
