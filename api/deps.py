@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 
 from api.authenticate import authenticate, logged_in
+from api.load import Load
 from domain.accounts import Login, Principal, Role
 from domain.errors import Forbidden, InvalidRequest, Unauthenticated
 from infra import opaque
@@ -16,6 +17,11 @@ LONGEST_WAIT = 60
 
 def services(request: Request) -> Services:
     found: Services = request.app.state.services
+    return found
+
+
+def load(request: Request) -> Load:
+    found: Load = request.app.state.load
     return found
 
 
@@ -89,6 +95,7 @@ def preferred_wait(prefer: Annotated[str | None, Header(max_length=255)] = None)
 
 
 Platform = Annotated[Services, Depends(services)]
+ChatLoad = Annotated[Load, Depends(load)]
 Caller = Annotated[Principal, Depends(caller)]
 SignedIn = Annotated[Principal, Depends(signed_in)]
 Overseer = Annotated[Principal, Depends(overseer)]

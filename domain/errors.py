@@ -279,6 +279,11 @@ class DependencyUnavailable(Temporary):
     detail = "Try again in a moment; /readyz names the part."
 
 
+class Overloaded(DependencyUnavailable):
+    title = "More is asked than can be answered at this moment"
+    detail = "Nothing was stored and nothing is charged: ask again later, as `Retry-After` says."
+
+
 class StoreUnavailable(DependencyUnavailable):
     code, title = "store_unavailable", "The search index does not answer"
 

@@ -15,6 +15,7 @@ from domain.documents import Collection, Document, Live, MediaType, Parsed, Uplo
 from domain.errors import ProviderRateLimited, ProviderUnavailable
 from domain.events import Event, EventKind
 from domain.ledger import ClosedRun, MonthSums, OpenCall
+from domain.load import Backlog, Share
 from domain.pace import Lane
 from domain.rates import Rate
 from domain.reconcile import BlobFolder, LiveVersion, Standing, StoredChunk
@@ -107,6 +108,9 @@ class RunRecords(Protocol):
         cursor: str | None = None,
     ) -> Page[Command]:
         """Newest first. `state` filters by outcome; a state that is not final selects open commands."""
+
+    async def share(self, principal: Principal) -> Share:
+        """Of the questions that are open at the moment."""
 
     async def close(self, principal: Principal, workflow_id: str, outcome: Outcome) -> bool:
         """Write the outcome to the command and its subject, once: False when there already is one."""
@@ -624,5 +628,8 @@ class Engine(Protocol):
         From the beginning when no step failed in it, when it was cancelled (what it had made is gone), or when
         Temporal forgot it.
         """
+
+    async def backlog(self, queue: str) -> Backlog:
+        """Raises TemporalUnavailable."""
 
     async def ping(self) -> None: ...

@@ -17,6 +17,7 @@ REQUESTS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 ADMITTED = Counter("moorage_admitted_total", "Requests admitted to become runs", ["kind"])
+SHED = Counter("moorage_shed_total", "Questions that were sent away because too many waited")
 LINE = ("purpose", "model", "outcome", "billable")
 CALLS = Counter("moorage_provider_calls_total", "Lines of the ledger", LINE)
 TOKENS = Counter("moorage_provider_tokens_total", "Tokens of the ledger's lines", (*LINE, "direction"))

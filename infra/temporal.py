@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.enums.v1 import PendingActivityState, TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueStats
 from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     Schedule,
@@ -39,6 +41,7 @@ from agents.options import DECISION, EXECUTION
 from domain import names
 from domain.accounts import Principal
 from domain.errors import DeadlineExceeded, NotFound, RunFinished, TemporalUnavailable, Terminated
+from domain.load import Backlog
 from domain.runs import Ingestion, Launch, LiveRun, Mode, Replayed, State
 from infra.settings import Settings
 from infra.temporal_reset import reset_to_failed_step
@@ -46,6 +49,7 @@ from infra.temporal_reset import reset_to_failed_step
 DEADLINE = 2.5  # seconds for one call; the client's own rpc_timeout was measured to take three times as long
 SWEEP_EVERY = timedelta(seconds=10)
 RECONCILE_EVERY = timedelta(hours=1)
+TASKS = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
 PRIORITY = {names.CHAT_QUEUE: 1, names.DOCUMENTS_QUEUE: 3}
 
 CLOSED = {
@@ -167,6 +171,22 @@ class TemporalEngine:
         _own(principal, workflow_id)
         async with _deadline():
             await self._client.get_workflow_handle(workflow_id).signal(name)
+
+    async def backlog(self, queue: str) -> Backlog:
+        """Workflow tasks and activities together, as far as the server knows: its own figures are approximate."""
+        stats = [await self._stats(queue, kind) for kind in TASKS]
+        oldest = max(one.approximate_backlog_age.ToTimedelta() for one in stats)
+        return Backlog(sum(one.approximate_backlog_count for one in stats), oldest)
+
+    async def _stats(self, queue: str, kind: TaskQueueType.ValueType) -> TaskQueueStats:
+        request = DescribeTaskQueueRequest(
+            namespace=self._client.namespace,
+            task_queue=TaskQueue(name=queue),
+            task_queue_type=kind,
+            report_stats=True,
+        )
+        async with _deadline():
+            return (await self._client.workflow_service.describe_task_queue(request)).stats
 
     async def ping(self) -> None:
         async with _deadline():

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from api import views
 from api.admission import admit_turn, digest
-from api.deps import Caller, Cursor, Key, Limit, Platform, Wait
+from api.deps import Caller, ChatLoad, Cursor, Key, Limit, Platform, Wait
 from api.errors import ended, problem
 from api.event_stream import MEDIA_TYPE, event_stream
 from api.filters import accepted
@@ -31,11 +31,13 @@ ANSWERS: dict[int | str, dict[str, Any]] = {200: {"model": ChatResponse, "conten
 
 @router.post("", status_code=202, responses=ANSWERS, response_model=Run)
 async def ask(
-    body: ChatRequest, request: Request, principal: Caller, platform: Platform, key: Key, wait: Wait
+    body: ChatRequest, request: Request, principal: Caller, platform: Platform, load: ChatLoad, key: Key, wait: Wait
 ) -> Response:
     """202 and a run; with `Prefer: wait=N` the answer itself when it is there in time; or its events as they come."""
     fingerprint = digest("/api/v1/chat", body.model_dump(mode="json", by_alias=True))
+    await load.check(principal)
     command = await admit_turn(platform, principal, await _ask(platform, body), key, fingerprint)
+    load.let_in()
     if MEDIA_TYPE in request.headers.get("accept", ""):
         return await event_stream(request, platform, principal, command)
     if wait:

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Update, and_, case, exists, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Update, and_, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
 from domain.errors import NotFound
+from domain.load import Share
 from domain.runs import FINAL, Command, Kind, Outcome, Page, Parked, Progress, Replay, State
 from infra.sql.database import Database, utc_now
 from infra.sql.encoding import command_of
@@ -22,6 +23,7 @@ UNSETTLED = or_(
     HELD,
     exists().where(provider_calls.c.workflow_id == commands.c.workflow_id, provider_calls.c.settled.is_(False)),
 )
+OPEN_QUESTION = and_(commands.c.outcome.is_(None), commands.c.kind == Kind.CHAT)
 NOT_PARKED = {"parked_step": None, "parked_code": None, "parked_at": None}
 NOT_ENDED = {"outcome": None, "error_code": None, "error_step": None, "finished_at": None}
 
@@ -60,6 +62,13 @@ class SqlRuns:
             query = query.where(commands.c.created_at >= since)
         async with self._database.read() as connection:
             return await page(connection, query, commands, command_of, limit=limit, cursor=cursor)
+
+    async def share(self, principal: Principal) -> Share:
+        mine = func.count().filter(commands.c.tenant_id == principal.tenant)
+        query = select(mine, func.count(commands.c.tenant_id.distinct()))
+        async with self._database.read() as connection:
+            row = (await connection.execute(query.where(OPEN_QUESTION))).one()
+        return Share(*row)
 
     async def close(self, principal: Principal, workflow_id: str, outcome: Outcome) -> bool:
         """Write the outcome to the command and its subject, once: False when there already is one."""
