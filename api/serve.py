@@ -1,6 +1,7 @@
 """Run the API until SIGTERM."""
 
 import asyncio
+import socket
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -23,7 +24,16 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     """Boots before its dependencies do: readiness says what is missing."""
     async with open_services(settings) as services:
-        await uvicorn.Server(config(create_app(services), settings)).serve()
+        await uvicorn.Server(config(create_app(services), settings)).serve(_sockets(settings))
+
+
+def _sockets(settings: Settings) -> list[socket.socket] | None:
+    """One of several APIs shares the port with the others, between which the kernel spreads connections; at a port of
+    its own it can be asked how it is. None: uvicorn opens the usual one."""
+    if not settings.metrics_port:
+        return None
+    shared = socket.create_server((settings.host, settings.port), reuse_port=True)
+    return [shared, socket.create_server(("127.0.0.1", settings.metrics_port))]
 
 
 def config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

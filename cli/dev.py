@@ -29,8 +29,8 @@ def dev(settings: Settings) -> int:
     return 0
 
 
-def detach(settings: Settings, port: int | None) -> int:
-    options = () if port is None else ("--port", str(port))
+def detach(settings: Settings, **given: int | None) -> int:
+    options = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
     try:
         report = background.detach(settings.home.absolute(), options, say=_say)
     except StackError as failure:

@@ -30,13 +30,16 @@ class Queue(StrEnum):
 def dev(
     home: Home = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="The API's port; a free one unless given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=16, help="APIs and workers of each queue to start; one unless given.")
+    ] = None,
     detach: Annotated[bool, typer.Option(help="Return when everything is ready, printing one JSON object.")] = False,
 ) -> None:
     """Start everything on this machine and keep it running."""
     from cli import dev as launcher
 
-    chosen = settings(home, port)
-    raise typer.Exit(launcher.detach(chosen, port) if detach else launcher.dev(chosen))
+    chosen = settings(home, port=port, workers=workers)
+    raise typer.Exit(launcher.detach(chosen, port=port, workers=workers) if detach else launcher.dev(chosen))
 
 
 @app.command()

@@ -16,14 +16,14 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 
 def settings(
-    home: Path | None = None, port: int | None = None, env_files: tuple[Path, ...] = (Path(".env"),)
+    home: Path | None = None, env_files: tuple[Path, ...] = (Path(".env"),), **options: int | None
 ) -> "Settings":
-    """Read once; ends the command with what is wrong, without quoting any value."""
+    """Read once, options before the environment; ends the command with what is wrong, without quoting any value."""
     from pydantic import ValidationError
 
     from infra.settings import Settings
 
-    given = {name: value for name, value in (("home", home), ("port", port)) if value is not None}
+    given = {name: value for name, value in (("home", home), *options.items()) if value is not None}
     try:
         return Settings(_env_file=env_files, **given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:

@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     home: Path = Path(".moorage")
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
-    metrics_port: int = Field(0, ge=0, le=65535, description="Workers only; 0 picks a free one")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Of a worker, or of one of several APIs on one port")
+    workers: int = Field(1, ge=1, le=16, description="What the launcher starts of each: APIs and workers of each queue")
     secret_key: SecretStr = SecretStr(DEV_KEY)
     secret_key_previous: SecretStr = SecretStr("")
     docs: Annotated[bool | None, Unset] = Field(None, description="None: in dev only")

@@ -1,4 +1,4 @@
-"""Our own processes: migrations once, then the API and one worker per queue."""
+"""Our own processes: migrations once, then the API and the workers of each queue, one of each or several."""
 
 import os
 import sys
@@ -29,7 +29,10 @@ class Platform:
     def __init__(self, settings: Settings, home: Path, ports: Ports, env: EnvFile, addresses: Addresses) -> None:
         fixed = settings.port if "port" in settings.model_fields_set else 0
         self._port = ports.port("api", fixed=fixed)
-        self._metrics = {queue: ports.port(f"worker-{queue}-metrics") for queue in GRACE}
+        workers = [name for queue in GRACE for name in numbered(f"worker-{queue}", settings.workers)]
+        apis = numbered("api", settings.workers) if settings.workers > 1 else []  # one is found at the API's own port
+        self._own_ports = {name: ports.port(f"{name}-metrics") for name in (*apis, *workers)}
+        self._workers = settings.workers
         self._environment = {
             **os.environ,
             **addresses.environment(),
@@ -39,34 +42,52 @@ class Platform:
         }
         host = "127.0.0.1" if settings.host in {"", "0.0.0.0", "::"} else settings.host  # noqa: S104
         self.api_url = f"http://{host}:{self._port}"
-        self.metrics_urls = [f"{self.api_url}/metrics", *map(self._metrics_url, GRACE)]
+        self.metrics_urls = [
+            *([] if apis else [f"{self.api_url}/metrics"]),
+            *(f"{self._own_url(name)}/metrics" for name in self._own_ports),
+        ]
 
     def migrate(self) -> Process:
         return Process(name="migrate", command=moorage("migrate"), environment=self._environment, patience=300)
 
     def processes(self) -> list[Process]:
         """In the order of start, which is the reverse of the order in which they are stopped."""
-        return [self._worker(DOCUMENTS_QUEUE), self._worker(CHAT_QUEUE), self._api()]
+        workers = [self._worker(name, queue) for queue in GRACE for name in numbered(f"worker-{queue}", self._workers)]
+        return [*reversed(workers), *map(self._api, numbered("api", self._workers))]
 
-    def _api(self) -> Process:
-        ready = answering(f"{self.api_url}/readyz")
+    def _api(self, name: str) -> Process:
         return Process(
-            name="api", command=moorage("api"), environment=self._environment, ready=ready, patience=90, grace=20
+            name=name,
+            command=moorage("api"),
+            environment=self._environment_of(name),
+            ready=answering(f"{self._own_url(name)}/readyz"),
+            patience=90,
+            grace=20,
         )
 
-    def _worker(self, queue: str) -> Process:
+    def _worker(self, name: str, queue: str) -> Process:
         return Process(
-            name=f"worker-{queue}",
+            name=name,
             command=moorage("worker", "--queue", queue),
-            environment={**self._environment, "MOORAGE_METRICS_PORT": str(self._metrics[queue])},
-            ready=answering(self._metrics_url(queue)),
+            environment=self._environment_of(name),
+            ready=answering(f"{self._own_url(name)}/metrics"),
             nice=NICE[queue],
             patience=90,
             grace=GRACE[queue],
         )
 
-    def _metrics_url(self, queue: str) -> str:
-        return f"http://127.0.0.1:{self._metrics[queue]}/metrics"
+    def _environment_of(self, name: str) -> Mapping[str, str]:
+        return {**self._environment, "MOORAGE_METRICS_PORT": str(self._own_ports.get(name, 0))}
+
+    def _own_url(self, name: str) -> str:
+        """Where this process answers, and no other one."""
+        port = self._own_ports.get(name)
+        return f"http://127.0.0.1:{port}" if port else self.api_url
+
+
+def numbered(name: str, many: int) -> list[str]:
+    """The first one goes without a number."""
+    return [name, *(f"{name}-{number}" for number in range(2, many + 1))]
 
 
 def own_secret(settings: Settings, env: EnvFile) -> Mapping[str, str]:

@@ -29,8 +29,8 @@ def moorage(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=home.parent)
 
 
-def started(home: Path) -> Report:
-    done = moorage("dev", "--detach", home=home)
+def started(home: Path, *options: str) -> Report:
+    done = moorage("dev", "--detach", *options, home=home)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -101,6 +101,23 @@ def test_the_stack_starts_survives_deaths_and_stops_without_leftovers(home: Path
     assert moorage("stop", home=home).returncode == 0
     assert survivors(processes) == []
     assert moorage("stop", home=home).returncode == 0
+
+
+def test_several_apis_share_a_port_and_one_of_them_may_die(home: Path) -> None:
+    report = started(home, "--workers", "2")
+    names = {name for one in ("api", "worker-chat", "worker-documents") for name in (one, f"{one}-2")}
+    assert {process["name"] for process in report["processes"]} == NAMES | names
+    assert len(report["metrics_urls"]) == len(names)
+    assert all(httpx.get(url).is_success for url in report["metrics_urls"])
+
+    os.kill(process(report, "api-2")["pid"], signal.SIGKILL)
+    assert {httpx.get(f"{report['api_url']}/readyz").status_code for _ in range(20)} == {200}
+    revived = until(home, **{"api-2": 1})
+    assert process(revived, "api") == process(report, "api")
+
+    processes = lives_of(revived, home)
+    assert moorage("stop", home=home).returncode == 0
+    assert survivors(processes) == []
 
 
 def test_production_refuses_to_start_with_the_development_key(home: Path) -> None:
