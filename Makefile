@@ -36,7 +36,7 @@ test: check  ## Check, then every test, on the real stores (builds Weaviate the 
 bench: setup  ## Measure latency and throughput on this machine and print a table
 	@$(RUN) python -m tests.bench
 
-faults: setup  ## Kill, stop and cut everything for up to an hour; nothing may be lost or done twice (FAULTS_SEED=N repeats)
-	@$(RUN) pytest tests/faults -m "" -s
+faults: setup  ## Kill, stop and cut everything for up to two hours; nothing may be lost or done twice (FAULTS_SEED=N repeats)
+	@MOORAGE_LEDGER_CALLS=10000 MOORAGE_RELEASED_TURNS=1000 MOORAGE_SEQUENTIAL_TURNS=500 $(RUN) pytest tests/faults -m "" -s
 	@MOORAGE_FUZZ_REQUESTS=10000 $(RUN) pytest tests/fuzz -s
 	@MOORAGE_APART_OPERATIONS=100000 $(RUN) pytest tests/authz/test_tenants_apart.py -s

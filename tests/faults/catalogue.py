@@ -1,6 +1,11 @@
-"""Which test proves which fault of the catalogue: id -> (file, test); those that need no broken stack are elsewhere."""
+"""Which test proves which fault of the catalogue: id -> (file, test); those that need no broken stack are elsewhere.
+
+A: what breaks on the way of the data; M: what may go wrong in metering.
+"""
 
 INGESTION, CHAT, ADMISSION, START = "test_ingestion", "test_chat", "test_admission", "test_start"
+LEDGER, BUDGETS, METERING = "test_ledger", "test_budgets", "test_metering"
+STREAMS = "test_streams"
 KILLED = (INGESTION, "test_a_worker_killed_at_any_point_loses_and_doubles_nothing")
 STARTED = (ADMISSION, "test_an_api_killed_around_the_start_is_asked_again_with_the_key")
 
@@ -10,7 +15,10 @@ CATALOGUE: dict[str, list[tuple[str, str]]] = {
     "A03": [KILLED],
     "A04": [KILLED],
     "A05": [KILLED],
-    "A06": [(CHAT, "test_a_worker_killed_while_it_answers_leaves_one_answer")],
+    "A06": [
+        (CHAT, "test_a_worker_killed_while_it_answers_leaves_one_answer"),
+        (STREAMS, "test_readers_of_an_answer_whose_worker_is_killed_get_it_once"),
+    ],
     "A07": [(CHAT, "test_a_worker_killed_between_the_steps_of_a_turn_pays_once")],
     "A08": [(CHAT, "test_metering_goes_on_when_its_worker_dies")],
     "A09": [STARTED, (ADMISSION, "test_an_api_killed_during_a_wait_loses_nothing")],
@@ -20,6 +28,7 @@ CATALOGUE: dict[str, list[tuple[str, str]]] = {
     "A13": [(ADMISSION, "test_without_temporal_the_api_lives_reads_and_lets_in")],
     "A14": [(INGESTION, "test_a_worker_that_is_told_to_stop_finishes_its_step")],
     "A15": [(CHAT, "test_conversations_go_on_while_redis_is_killed")],
+    "A19": [(STREAMS, "test_streams_cut_across_a_restart_and_a_flush_tell_the_whole_answer")],
     "A21": [
         (INGESTION, "test_a_document_waits_for_weaviate_and_goes_on"),
         (INGESTION, "test_a_document_waits_for_a_weaviate_that_hangs"),
@@ -43,8 +52,14 @@ CATALOGUE: dict[str, list[tuple[str, str]]] = {
         (CHAT, "test_an_answer_whose_acknowledgement_is_lost_is_given_and_paid_once"),
     ],
     "A53": [(INGESTION, "test_a_document_waits_for_the_blob_store")],
+    "M01": [(LEDGER, "test_every_reply_is_in_the_ledger_once_whatever_went_wrong_after_it")],
+    "M02": [(BUDGETS, "test_of_a_crowd_as_many_are_admitted_as_the_budget_has_room_for")],
+    "M03": [(METERING, "test_tokens_taken_beyond_the_reservation_are_no_more_than_its_error_and_are_told")],
+    "M04": [(METERING, "test_what_was_reserved_is_released_however_a_turn_ends")],
+    "M05": [(METERING, "test_at_the_limit_a_turn_is_refused_when_there_is_no_room_and_not_before")],
 }
 
+SEQUENCES, MONTHS, USAGE = "contract/test_ledger_sequences", "contract/test_ledger", "api/test_usage"
 VECTORS, REPLAY, RUNS = "contract/test_vector_store", "api/test_replay", "api/test_admission"
 ELSEWHERE: dict[str, list[tuple[str, str]]] = {
     "A25": [
@@ -57,4 +72,24 @@ ELSEWHERE: dict[str, list[tuple[str, str]]] = {
         (REPLAY, "test_a_parked_run_is_cancelled_and_leaves_its_original_only"),
     ],
     "A41": [(REPLAY, "test_a_replay_resumes_at_the_step_that_failed_and_buys_nothing_twice")],
+    "M06": [
+        (SEQUENCES, "test_months_are_what_was_bought_whatever_happens_in_whatever_order"),
+        (SEQUENCES, "test_a_stream_over_the_end_of_a_leap_day_counts_in_the_month_of_its_reply"),
+        (SEQUENCES, "test_a_month_begins_at_midnight_utc_whatever_the_clocks_on_the_wall_say"),
+    ],
+    "M07": [
+        (SEQUENCES, "test_a_limit_that_is_lowered_below_what_runs_leaves_their_bill_whole"),
+        (SEQUENCES, "test_a_user_who_is_disabled_while_asking_is_billed_and_holds_nothing"),
+    ],
+    "M08": [
+        (MONTHS, "test_lost_months_are_rebuilt_from_the_calls_and_the_runs"),
+        (MONTHS, "test_months_of_every_account_are_rebuilt_each_from_its_own_calls"),
+        (MONTHS, "test_months_add_up_however_many_ask_and_settle_while_they_are_rebuilt"),
+    ],
+    "M09": [(USAGE, "test_month_ledger_and_export_are_the_providers_log")],
+    "M10": [(USAGE, "test_a_usage_that_cannot_be_is_an_estimate")],
+    "M11": [("workflows/test_metering", "test_replay_without_a_cache_bills_nothing")],
+    "M12": [(SEQUENCES, "test_months_are_what_was_bought_whatever_happens_in_whatever_order")],
+    "M13": [(USAGE, "test_month_ledger_and_export_are_the_providers_log")],
+    "M14": [(USAGE, "test_fifty_questions_of_a_new_user_at_once_are_all_in_the_ledger")],
 }

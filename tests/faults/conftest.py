@@ -74,6 +74,7 @@ async def world(
     await heal(world)
     await stack.unlimited()
     stack.provider.reset()
+    stack.provider.manners.numbered = True
     yield world
     await heal(world)
     if request.node.stash.get(FAILED, False):

@@ -14,7 +14,7 @@ class Figures:
     documents: int = 0
     turns: int = 0
     repeated: int = 0  # attempts of activities beyond the first
-    surplus: int = 0  # provider calls that were delivered and are in no ledger: their worker died
+    surplus: int = 0  # provider calls that were delivered to workers that died: listed by estimate, counted by nobody
     calls: int = 0
 
     def lines(self) -> list[str]:

@@ -42,6 +42,7 @@ class Stack:
     addresses: Addresses
     provider: ScriptedProvider
     api_urls: tuple[str, ...]
+    metrics_urls: tuple[str, ...]
 
     @property
     def api_url(self) -> str:
@@ -66,10 +67,10 @@ class Stack:
             async for key in redis.scan_iter("limiter:*"):
                 await redis.delete(key)
 
-    def struck(self) -> int:
-        """How often failpoints have struck since they were set."""
+    def struck(self, rule: str = "") -> int:
+        """How often failpoints with a limit, or this one, have struck since they were set."""
         folder = self.home / "failpoints"
-        return len(list(folder.iterdir())) if folder.exists() else 0
+        return len([one for one in folder.iterdir() if one.name.startswith(rule)]) if folder.exists() else 0
 
 
 @asynccontextmanager
@@ -116,6 +117,7 @@ async def launched(
             addresses=plan.addresses,
             provider=provider,
             api_urls=(platform.api_url, *(url for _, url in more)),
+            metrics_urls=(*platform.metrics_urls, *(f"{url}/metrics" for _, url in more)),
         )
 
 

@@ -1,16 +1,20 @@
 """What was reserved comes back however a turn ends; room that is there is given; what is taken beyond is told."""
 
 import asyncio
+import json
+import math
 import os
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 from temporalio.client import Client as Temporal
 
 from domain.names import new_id
 from tests.faults.account import PATIENCE, Account, charge, refusal, registered, reservation_of
+from tests.faults.carefree import carefree
 from tests.faults.conftest import SEED
 from tests.faults.stack import Stack, launched
 from tests.faults.stored import Stored
@@ -100,6 +104,33 @@ async def test_at_the_limit_a_turn_is_refused_when_there_is_no_room_and_not_befo
     assert refusal(late)[:2] == (429, "quota_exhausted")
 
 
+async def test_tokens_taken_beyond_the_reservation_are_no_more_than_its_error_and_are_told(hasty: Stack) -> None:
+    """M03: the provider counts a tenth more than we do."""
+    hasty.provider.reset()
+    hasty.provider.manners.pace = PACE  # slow enough for all to ask while the first are being answered
+    hasty.provider.manners.answer = lambda _: WORDS
+    turn = await reservation_of(hasty, PROMPT)
+    taken, room = math.ceil(1.1 * turn), 10
+    told = await overshot(hasty)
+    async with registered(hasty, limit=room * turn) as account:
+        hasty.provider.script(Fault(usage=charge(taken), kind="chat", times=ALWAYS))
+        replies = await asyncio.gather(*(account.ask(PROMPT) for _ in range(2 * room)))
+        admitted = [reply.json()["workflow_id"] for reply in replies if reply.status_code == 202]
+        ended = await asyncio.gather(*map(account.finished, admitted))
+        month, _ = await account.settled()
+        late = await account.ask(PROMPT)
+
+    beyond = month["tokens_used"] - month["token_limit"]
+    print(f"  {beyond} tokens beyond a limit of {month['token_limit']}: {100 * beyond / month['token_limit']:.1f} %")
+    assert {run["state"] for run in ended} == {"succeeded"}
+    assert len(admitted) == room
+    assert beyond == room * (taken - turn) > 0
+    told_of = {event["run"]: (event["tokens"], event["reserved"]) for event in logged(hasty, account)}
+    assert told_of == dict.fromkeys(admitted, (taken, turn))
+    assert await overshot(hasty) - told == beyond
+    assert refusal(late)[:2] == (429, "quota_exhausted")
+
+
 class Stage:
     """Turns that end in every way; `speak` says when one has been heard by the provider."""
 
@@ -141,18 +172,16 @@ def about(kind: str) -> Callable[[Ask], bool]:
     return lambda ask: said(ask).startswith(f"{kind} ")
 
 
-@asynccontextmanager
-async def carefree(stack: Stack) -> AsyncIterator[None]:
-    """Nobody learns a pace from the refusals of the others."""
+def logged(stack: Stack, account: Account) -> list[dict[str, object]]:
+    """The events `budget_overshot` of an account's turns."""
+    lines = [line for file in (stack.home / "logs").glob("*.log") for line in file.read_text().splitlines()]
+    events = [json.loads(line) for line in lines if '"budget_overshot"' in line]
+    return [event for event in events if account.tenant in event["run"]]
 
-    async def forget() -> None:
-        while True:
-            await stack.unlimited()
-            await asyncio.sleep(0.2)
 
-    forgetting = asyncio.create_task(forget())
-    try:
-        yield
-    finally:
-        forgetting.cancel()
-        await asyncio.gather(forgetting, return_exceptions=True)
+async def overshot(stack: Stack) -> float:
+    """Tokens, over all processes."""
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as http:
+        pages = [(await http.get(url)).text for url in stack.metrics_urls]
+    found = [re.findall(r"^moorage_overshot_tokens_total\S* (\S+)", page, re.MULTILINE) for page in pages]
+    return sum(float(number) for numbers in found for number in numbers)

@@ -20,4 +20,5 @@ class Manners:
     dimensions: int = 384  # of vectors, unless the request asks for others
     answer: Callable[[Ask], str] = obedient
     api_key: str | None = None  # the only key that is let in
+    numbered: bool = False  # the model that answers has the call's number in its name: a ledger's line says which call
     models: tuple[str, ...] = ("gpt-4o-mini", "text-embedding-3-small")

@@ -152,7 +152,8 @@ class Reply:
 
     @property
     def _model(self) -> str:
-        return self.fault.model or self.ask.model
+        """`gpt-4o-mini#17` of the 17th call, where that is wanted."""
+        return self.fault.model or (f"{self.ask.model}#{self.number}" if self.manners.numbered else self.ask.model)
 
 
 def _content_type(body: str) -> str:

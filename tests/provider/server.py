@@ -51,6 +51,10 @@ class ScriptedProvider:
         """Faults for the calls to come, in this order."""
         self._script.add(*faults)
 
+    def forgive(self) -> None:
+        """Forget the faults that are still to come."""
+        self._script.clear()
+
     def reset(self) -> None:
         """Forget calls and faults and behave as at the start; for a provider that several tests share."""
         self._calls.clear()

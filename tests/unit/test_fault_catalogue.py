@@ -10,6 +10,7 @@ from tests.faults.catalogue import CATALOGUE, ELSEWHERE
 
 TESTS = Path(__file__).parents[1]
 SUITES = TESTS / "faults"
+FAULT = r"[AM]\d\d"
 
 
 def proven() -> dict[tuple[str, str], str]:
@@ -26,7 +27,7 @@ def proven() -> dict[tuple[str, str], str]:
 def test_every_fault_has_tests_that_name_it(fault: str) -> None:
     assert CATALOGUE[fault]
     for test in CATALOGUE[fault]:
-        first, last = re.findall(r"A\d\d", proven()[test])[0], re.findall(r"A\d\d", proven()[test])[-1]
+        first, last = re.findall(FAULT, proven()[test])[0], re.findall(FAULT, proven()[test])[-1]
         assert first <= fault <= last
 
 
@@ -38,4 +39,4 @@ def test_what_is_proven_elsewhere_is_there(file: str, test: str) -> None:
 def test_every_scenario_is_in_the_catalogue() -> None:
     named = {test for tests in CATALOGUE.values() for test in tests}
 
-    assert {test for test, docstring in proven().items() if re.match(r"A\d\d", docstring)} == named
+    assert {test for test, docstring in proven().items() if re.match(FAULT, docstring)} == named
