@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -123,12 +123,18 @@ async def browser(url: str) -> AsyncIterator[None]:
             await process.wait()
 
 
-async def test_a_browser_resumes_what_was_cut_and_stays_away_after_the_end(
-    talking: Platform, talker: User, provider: ScriptedProvider
-) -> None:
+@pytest.fixture
+def slowly(provider: ScriptedProvider) -> Iterator[None]:
     provider.reset()
     provider.manners.pace = 0.1
     provider.manners.answer = lambda _: WORDS
+    yield
+    provider.reset()
+
+
+async def test_a_browser_resumes_what_was_cut_and_stays_away_after_the_end(
+    talking: Platform, talker: User, slowly: None
+) -> None:
     asked = (await talker.http.post("/api/v1/chat", json={"message": "Say it.", "use_rag": False})).json()
 
     async with serving(talking) as server:

@@ -72,6 +72,28 @@ async def test_readers_of_an_answer_whose_worker_is_killed_get_it_once(
     await assert_world(world, client)
 
 
+async def test_clients_that_vanish_in_the_middle_find_their_answers_later(world: World, client: Client) -> None:
+    """B11: half of them hang up while they are being answered; nobody cancels for them, and all are answered alike."""
+    world.stack.provider.manners.pace = PACE
+    world.stack.provider.manners.answer = lambda _: SHORT
+    questions = await asyncio.gather(*(client.ask(f"Say it word by word, {number}.") for number in range(20)))
+
+    async def vanish(question: Question) -> None:
+        reader = Reader()
+        async with following(client, question, reader) as response:
+            await reader.read(response.aiter_lines(), most=4)
+
+    await asyncio.gather(
+        *(vanish(one) for one in questions[::2]),
+        *(read(client, one, random.Random(0), cuts=0) for one in questions[1::2]),
+    )
+    back = await asyncio.gather(*(read(client, one, random.Random(0), cuts=0) for one in questions))
+
+    world.stack.provider.manners.pace = 0
+    await each_has_its_answer(world, client, list(questions), back, SHORT)
+    await assert_world(world, client)
+
+
 async def read(client: Client, question: Question, dice: random.Random, cuts: int) -> Reader:
     """To the end; it hangs up so many times at random places, and comes back whenever it was cut off."""
     reader = Reader()
