@@ -15,11 +15,12 @@ PATIENCE = 1.6  # times what a fair queue makes of the rate
 async def measure(stack: Stack, repeats: int) -> list[Figure]:
     figures: list[Figure] = []
     for in_flight, target in IN_FLIGHT.items():
-        figures += await _rate(stack, repeats, in_flight, target)
+        figures += await rate(stack, repeats, in_flight, target)
     return figures
 
 
-async def _rate(stack: Stack, repeats: int, in_flight: int, target: str) -> list[Figure]:
+async def rate(stack: Stack, repeats: int, in_flight: int, target: str) -> list[Figure]:
+    """Every answer comes, or it ends."""
     rates, medians, slow = [], [], []
     for _ in range(repeats):
         began = time.perf_counter()

@@ -7,12 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from infra.settings import Settings
 from infra.stack.stores import stores
 from tests.bench.questions import question
-from tests.bench.stack import LIMIT, SAMPLES
+from tests.bench.stack import LIMIT, SAMPLES, scripted
 from tests.bench.table import Figure, p
 from tests.bench.unmetered import UNMETERED_WORKFLOWS, unmetered
 from tests.platform import User, platform
@@ -33,9 +31,8 @@ async def measure(base_url: str, home: Path, repeats: int) -> list[Figure]:
         metered = await stack.enter_async_context(_user(platform(home / "metered", shared, **model)))
         bare = await stack.enter_async_context(_user(platform(home / "unmetered", shared, **UNLIKE, **model)))
         for latency in LATENCIES:
-            await _answer_after(base_url, latency)
-            figures += await _compared(metered, bare, repeats, f"provider at {1000 * latency:.0f} ms")
-        await _answer_after(base_url, 0.0)
+            async with scripted(base_url, latency=latency):
+                figures += await _compared(metered, bare, repeats, f"provider at {1000 * latency:.0f} ms")
         assert (await metered.http.get("/api/v1/usage")).json()["tokens_used"] > 0
         assert not (await bare.http.get("/api/v1/usage")).json()["by_model"]
     return figures
@@ -103,9 +100,3 @@ async def _rate(user: User) -> float:
     took = time.perf_counter() - began
     await _settled(user)
     return CHATS / took
-
-
-async def _answer_after(base_url: str, latency: float) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        script = f"{base_url.removesuffix('/v1')}/_script"
-        (await client.post(script, json={"latency": latency})).raise_for_status()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,19 @@ class Stack:
     temporal_address: str
     metrics_urls: tuple[str, ...] = ()
     pids: Mapping[str, int] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def stranger(self) -> AsyncIterator["Stack"]:
+        """Another tenant's way into the same stack, with the demo's documents too."""
+        async with _client(str(self.http.base_url)) as http:
+            stranger = replace(self, http=http)
+            await stranger.samples()
+            yield stranger
+
+    def memory(self, process: str) -> float:
+        """Resident megabytes."""
+        lines = Path(f"/proc/{self.pids[process]}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
     async def start(self, message: str) -> str:
         """The workflow id of a question that is being answered."""
@@ -76,16 +89,22 @@ async def launched(home: Path, **settings: str) -> AsyncIterator[Stack]:
     environment |= {"MOORAGE_TOKEN_LIMIT": LIMIT, "MOORAGE_LOG_LEVEL": "WARNING", **settings}
     report = json.loads(await _moorage(environment, "dev", "--detach", "--home", str(home)))
     try:
-        async with httpx.AsyncClient(
-            base_url=report["api_url"], timeout=90, limits=httpx.Limits(max_connections=CLIENTS), trust_env=False
-        ) as http:
-            http.headers["Authorization"] = f"Bearer {await _account(http)}"
+        async with _client(report["api_url"]) as http:
             pids = {process["name"]: process["pid"] for process in report["processes"]}
             stack = Stack(http, report["temporal_address"], tuple(report["metrics_urls"]), pids)
             await stack.samples()
             yield stack
     finally:
         await _moorage(environment, "stop", "--home", str(home))
+
+
+@asynccontextmanager
+async def _client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An account of a tenant of its own."""
+    limits = httpx.Limits(max_connections=CLIENTS)
+    async with httpx.AsyncClient(base_url=base_url, timeout=90, limits=limits, trust_env=False) as http:
+        http.headers["Authorization"] = f"Bearer {await _account(http)}"
+        yield http
 
 
 @asynccontextmanager
@@ -100,6 +119,18 @@ async def provider() -> AsyncIterator[str]:
     finally:
         process.terminate()
         await process.wait()
+
+
+@asynccontextmanager
+async def scripted(base_url: str, **manners: float | str) -> AsyncIterator[None]:
+    """The provider behaves like this for a while: `latency` and `pace` in seconds, `answer`."""
+    script = f"{base_url.removesuffix('/v1')}/_script"
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as model:
+        (await model.post(script, json=manners)).raise_for_status()
+        try:
+            yield
+        finally:
+            (await model.post(script, json={"reset": True})).raise_for_status()
 
 
 async def _account(http: httpx.AsyncClient) -> str:

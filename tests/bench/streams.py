@@ -3,14 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 import httpx
 
 from tests.bench.questions import question
-from tests.bench.stack import Stack
+from tests.bench.stack import Stack, scripted
 from tests.bench.table import Figure, p
 
 RUNS = 20  # of each kind a repeat
@@ -22,7 +20,10 @@ STREAMS = 200
 
 async def measure_first_word(stack: Stack, base_url: str, repeats: int) -> list[Figure]:
     ours, its_own = [], []
-    async with httpx.AsyncClient(base_url=base_url, timeout=30, trust_env=False) as model, _provider(model, PROVIDER):
+    async with (
+        httpx.AsyncClient(base_url=base_url, timeout=30, trust_env=False) as model,
+        scripted(base_url, **PROVIDER),
+    ):
         for _ in range(WARM_UP):
             await _through_us(stack)
         for _ in range(repeats):  # one of each in turn, so that noise meets both
@@ -39,18 +40,17 @@ async def measure_first_word(stack: Stack, base_url: str, repeats: int) -> list[
 
 async def measure_idle(stack: Stack, base_url: str) -> list[Figure]:
     async with (
-        httpx.AsyncClient(base_url=base_url, timeout=30, trust_env=False) as model,
-        _provider(model, SILENT),
+        scripted(base_url, **SILENT),
         AsyncExitStack() as open_streams,
     ):
         run = await stack.start(question())
-        before = _memory(stack.pids["api"])
+        before = stack.memory("api")
         for _ in range(STREAMS):
             stream = stack.http.stream("GET", f"/api/v1/runs/{run}/events")
             lines = (await open_streams.enter_async_context(stream)).aiter_lines()
             await anext(lines)
         await asyncio.sleep(2)
-        grown = _memory(stack.pids["api"]) - before
+        grown = stack.memory("api") - before
     return [Figure(f"(i) memory of the API for {STREAMS} streams that wait", "MB", [grown], "≤ 50")]
 
 
@@ -75,20 +75,3 @@ async def _directly(model: httpx.AsyncClient) -> float:
             if line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"].get("content"):
                 return 1000 * (time.perf_counter() - began)
     raise AssertionError("a stream without a word")
-
-
-@asynccontextmanager
-async def _provider(model: httpx.AsyncClient, manners: dict[str, float]) -> AsyncIterator[None]:
-    """Behaves like this for a while."""
-    script = str(model.base_url).removesuffix("/v1/") + "/_script"
-    (await model.post(script, json=manners)).raise_for_status()
-    try:
-        yield
-    finally:
-        (await model.post(script, json={"latency": 0.0, "pace": 0.0})).raise_for_status()
-
-
-def _memory(pid: int) -> float:
-    """Resident megabytes of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024

@@ -1,0 +1,186 @@
+"""`make load`: what a stack does with more than it can do, and for whom: ramps, floods, readers that never read."""
+
+import asyncio
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from domain.names import new_id
+from tests.bench import saturation
+from tests.bench.chat import rate
+from tests.bench.questions import question
+from tests.bench.stack import Stack, launched, provider, scripted
+from tests.bench.table import Figure, p, table
+
+RAMP = (1, 8, 32, 128)  # in flight
+MODEL = {"latency": 0.05, "pace": 0.0, "answer": " ".join(f"word{number}" for number in range(20))}
+STALLED, SLOW = 200, 20  # readers that never read, and that read a byte a second
+LONG = {"pace": 0.001, "answer": " ".join(f"word{number}" for number in range(40_000))}
+LOOKS = 400  # requests of somebody else
+CUT_AFTER = 25.0  # seconds; the deadline is 15
+FLOOD = {"uploads": 1000, "chats": 200}
+SECONDS = 30  # for which the other tenant asks once a second
+
+
+async def measure_ramp(stack: Stack, base_url: str) -> tuple[list[Figure], float]:
+    """(figures, the highest rate). Errors would end it."""
+    figures: list[Figure] = []
+    async with scripted(base_url, **MODEL):
+        before = stack.memory("api"), stack.memory("worker-chat")
+        began = time.perf_counter()
+        for in_flight in RAMP:
+            figures += await rate(stack, 2, in_flight, "")
+        chats = sum(2 * 10 * in_flight for in_flight in RAMP)
+        grown = [stack.memory(name) - earlier for name, earlier in zip(("api", "worker-chat"), before, strict=True)]
+    print(f"{chats} conversations in {time.perf_counter() - began:.0f} s", flush=True)
+    best = max(max(one.values) for one in figures if one.unit == "1/s")
+    return [
+        *figures,
+        Figure(f"(n) memory that {chats} conversations left: API", "MB", [grown[0]]),
+        Figure("— chat worker", "MB", [grown[1]]),
+    ], best
+
+
+async def measure_stalled(stack: Stack, base_url: str) -> list[Figure]:
+    """B04."""
+    alone = await _looks(stack)
+    before = stack.memory("api")
+    async with scripted(base_url, **LONG):
+        run = await stack.start(question())
+        await asyncio.sleep(5)
+        async with _stalled(stack, run, STALLED) as never, _stalled(stack, run, SLOW) as slow:
+            reading = asyncio.create_task(_byte_by_byte(slow))
+            beside = await _looks(stack)
+            await asyncio.sleep(CUT_AFTER)
+            grown = stack.memory("api") - before
+            cut = sum(map(_is_cut, never))
+            reading.cancel()
+        await stack.ready(run)
+    return [
+        Figure(
+            f"(m) memory of the API for {STALLED} readers that never read, {SLOW} at a byte a second",
+            "MB",
+            [grown],
+            "≤ 50",
+        ),
+        Figure("— others' requests beside them ÷ alone", "ratio of p95", [beside / alone], "≤ 1.2", digits=2),
+        Figure("— readers cut by the write deadline", "of all", [cut / STALLED], "1.0", digits=2),
+    ]
+
+
+async def measure_flood(stack: Stack) -> list[Figure]:
+    """B03: the other tenant asks once a second while this one floods."""
+    async with stack.stranger() as other:
+        alone = await _once_a_second(other)
+        flooding = asyncio.create_task(_flood(stack))
+        await asyncio.sleep(2)
+        beside = await _once_a_second(other)
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+    return [
+        Figure(
+            "(l) a question of one tenant while another floods ÷ alone",
+            "ratio of p95",
+            [beside / alone],
+            "≤ 2",
+            digits=2,
+        ),
+        Figure("— alone", "ms, p95", [1000 * alone], digits=0),
+        Figure("— beside the flood", "ms, p95", [1000 * beside], digits=0),
+    ]
+
+
+async def _looks(stack: Stack) -> float:
+    """Seconds, p95, of somebody's requests one after the other."""
+    took = []
+    for _ in range(LOOKS):
+        began = time.perf_counter()
+        (await stack.http.get("/api/v1/auth/me")).raise_for_status()
+        took.append(time.perf_counter() - began)
+    return p(took, 0.95)
+
+
+@asynccontextmanager
+async def _stalled(stack: Stack, run: str, many: int) -> AsyncIterator[list[socket.socket]]:
+    """Connections that ask for the events of a run, with as little room for them as the kernel allows."""
+    address = urlsplit(str(stack.http.base_url))
+    request = (
+        f"GET /api/v1/runs/{run}/events HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        f"Authorization: {stack.http.headers['Authorization']}\r\n\r\n"
+    ).encode()
+    loop, sockets = asyncio.get_running_loop(), []
+    for _ in range(many):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.setblocking(False)
+        await loop.sock_connect(connection, (address.hostname, address.port))
+        await loop.sock_sendall(connection, request)
+        sockets.append(connection)
+    try:
+        yield sockets
+    finally:
+        for connection in sockets:
+            connection.close()
+
+
+async def _byte_by_byte(sockets: list[socket.socket]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        for connection in sockets:
+            try:
+                await asyncio.wait_for(loop.sock_recv(connection, 1), 0.01)
+            except OSError:
+                continue
+        await asyncio.sleep(1)
+
+
+def _is_cut(connection: socket.socket) -> bool:
+    """The server has reset it."""
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+
+
+async def _once_a_second(stack: Stack) -> float:
+    """Seconds, p95. Nobody is sent away for what others do."""
+
+    async def ask(second: int) -> float:
+        await asyncio.sleep(second)
+        began = time.perf_counter()
+        await stack.ask(question())
+        return time.perf_counter() - began
+
+    return p(await asyncio.gather(*map(ask, range(SECONDS))), 0.95)
+
+
+async def _flood(stack: Stack) -> None:
+    """Sixteen clients upload as fast as they can; so many chats are kept open meanwhile."""
+    numbers = count()
+
+    async def uploads() -> None:
+        while next(numbers) < FLOOD["uploads"]:
+            await stack.upload("small.txt", f"Berth {new_id()} lies east of the old mole.\n".encode())
+
+    async def chats() -> None:
+        await stack.http.post("/api/v1/chat", json={"message": question()}, headers={"Prefer": "wait=60"})
+
+    await asyncio.gather(*(uploads() for _ in range(16)), *(chats() for _ in range(FLOOD["chats"])))
+
+
+async def load() -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="moorage-load-") as scratch:
+        async with (
+            provider() as base_url,
+            launched(Path(scratch) / "home", OPENAI_BASE_URL=base_url, OPENAI_API_KEY="load") as stack,
+        ):
+            ramp, peak = await measure_ramp(stack, base_url)
+            stalled = await measure_stalled(stack, base_url)
+            saturated = await saturation.measure(stack, peak)
+            return [*ramp, *saturated, *await measure_flood(stack), *stalled]
+
+
+if __name__ == "__main__":
+    print(table(asyncio.run(load())))
