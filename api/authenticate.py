@@ -1,5 +1,8 @@
 """Who is asking: the one place that turns a credential into a principal, whatever its kind."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from domain.accounts import Login, Principal
 from domain.errors import NotFound, TokenRevoked
 from infra import opaque
@@ -18,9 +21,20 @@ async def authenticate(platform: Services, credential: str) -> Principal:
     return (await logged_in(platform, credential)).principal
 
 
+def again(platform: Services, credential: str) -> Callable[[], Awaitable[object]]:
+    """For a stream that outlasts its request: a look whether who opened it is still let in, raising as `authenticate`
+    does. A token that was good then may expire meanwhile."""
+    if credential.startswith(opaque.KEY):
+        return partial(platform.keys.verify, credential)
+    return partial(_standing, platform, platform.tokens.verify(credential))
+
+
 async def logged_in(platform: Services, token: str) -> Login:
     """The log-in an access token belongs to: what can be ended by itself."""
-    claimed = platform.tokens.verify(token)
+    return await _standing(platform, platform.tokens.verify(token))
+
+
+async def _standing(platform: Services, claimed: Login) -> Login:
     try:
         state = await platform.login_states.login_state(claimed.principal, claimed.family)
     except NotFound:

@@ -4,6 +4,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import json
+import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from typing import Any
@@ -12,11 +13,13 @@ from fastapi import Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from api import views
+from api.authenticate import again
+from api.deps import bearer
 from api.errors import described, ended
-from api.waiting import LOOK_AGAIN, over
+from api.waiting import LOOK_AGAIN, Doubt
 from domain.accounts import Principal
 from domain.chat import Turn
-from domain.errors import InvalidRequest, NotFound
+from domain.errors import InvalidRequest, NotFound, Refused
 from domain.events import BEGINNINGS, CLOSING, TOLD_BY, Event, EventKind, Relay, position
 from domain.ports import Listener
 from domain.runs import Command, Kind, State
@@ -24,6 +27,7 @@ from infra.services import Services
 
 MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = 15.0  # seconds
+LET_IN = 1.0  # seconds until a stream's credential is looked at again
 GRACE = 0.3  # seconds that an end may take from the database to the log
 
 
@@ -61,6 +65,9 @@ class _Stream:
         self._command = command
         self._relay = relay
         self._last_end: Event | None = None
+        self._doubt = Doubt(platform, principal, command.workflow_id)
+        self._let_in = again(platform, bearer(request))
+        self._let_in_until = time.monotonic() + LET_IN
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
         yield _sent(EventKind.RUN, self._run())
@@ -68,6 +75,8 @@ class _Stream:
             for event in self._relay.begin(self._heard(listener.unread())):
                 yield _told(event)
             while not self._command.settled:
+                if not await self._still_let_in():
+                    return
                 fresh = self._heard(await listener.news(LOOK_AGAIN))
                 for event in self._relay.tell(fresh):
                     yield _told(event)
@@ -78,13 +87,23 @@ class _Stream:
         for last in await self._end():
             yield last
 
+    async def _still_let_in(self) -> bool:
+        """Who was logged out, disabled or lost the key hears no more, and is told why when they come back."""
+        if time.monotonic() > self._let_in_until:
+            self._let_in_until = time.monotonic() + LET_IN
+            try:
+                await self._let_in()
+            except Refused:
+                return False
+        return True
+
     async def _look(self, *, silent: bool) -> None:
         """The row has the last word; it is asked when an end was heard of, and when nothing was."""
         if not silent and self._last_end is None:
             return
         principal, workflow_id = self._principal, self._command.workflow_id
         self._command = await self._platform.runs.command(principal, workflow_id)
-        if silent and not self._command.settled and await over(self._platform, principal, workflow_id):
+        if silent and not self._command.settled and await self._doubt.confirmed():
             self._command = await self._platform.runs.command(principal, workflow_id)
         if not self._command.settled:
             self._last_end = None  # of an earlier stop: it was parked, and goes on

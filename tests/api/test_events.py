@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from api import event_stream
 from domain.events import position
 from tests.api.serving import Server, serving
-from tests.platform import Platform, User
+from tests.platform import PASSWORD, Platform, User
 from tests.provider.script import Fault
 from tests.provider.server import ScriptedProvider
 from tests.reader import Reader
@@ -318,6 +318,33 @@ async def test_a_quiet_stream_shows_that_it_lives(
     await client.http.post(f"/api/v1/runs/{run}/cancel")
 
     assert b": \n\n" not in heard
+
+
+async def test_who_logs_out_hears_no_more_of_a_stream_and_may_come_back_for_the_rest(
+    client: Client, talker: User, provider: ScriptedProvider
+) -> None:
+    provider.manners.pace = 0.2
+    provider.manners.answer = lambda _: ANSWER
+    username = (await talker.http.get("/api/v1/auth/me")).json()["username"]
+    person = {"username": username, "password": PASSWORD}
+    reader = Reader()
+    async with client.asking("Say it word by word.", use_rag=False) as response:
+        run = response.headers["x-workflow-id"]
+        lines = response.aiter_lines()
+        await reader.read(lines, most=3)
+        assert (await client.http.post("/api/v1/auth/logout")).status_code == 204
+        async with asyncio.timeout(4):
+            await reader.read(lines)
+    async with client.following(run, reader.last) as refused:
+        assert refused.status_code == 401
+    provider.manners.pace = 0.0
+    tokens = (await client.http.post("/api/v1/auth/login", json=person)).json()
+    client.http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+
+    async with client.following(run, reader.last) as response:
+        await reader.read(response.aiter_lines())
+
+    assert reader.text == reader.end["response"]["content"] == ANSWER
 
 
 async def test_the_official_openai_client_reads_it(
