@@ -17,6 +17,7 @@ Entry = tuple[str, dict[str, str]]
 Entries = Sequence[Entry]
 BLOCK = 5.0  # seconds that one XREAD waits; a lost wake-up costs no more than that
 GRACE = 1.0
+CANCEL_AGAIN = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between attempts while Redis is away
 WAKE_LIFETIME = 3600
 
@@ -107,10 +108,11 @@ class RedisReader:
         self._task: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
-        if self._task is not None:
+        """A cancel that meets the time-out of 0 s with which redis-py looks whether there is something to read is taken
+        for that time-out, and is lost."""
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task], timeout=CANCEL_AGAIN)
         await self._blocking.aclose()
 
     @asynccontextmanager

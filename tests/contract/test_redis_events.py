@@ -351,3 +351,15 @@ async def test_what_another_release_wrote_is_passed_over(
     await events.note(principal, RUN, EventKind.STEP, {})
 
     assert [kind for kind, *_ in await all_of(events, principal)] == ["step"]
+
+
+async def test_a_reader_is_closed_at_any_moment(redis: Redis, principal: Principal) -> None:
+    """Redis-py was seen to lose a cancel; then the process never ended."""
+    for turns in range(200):
+        closing = RedisEvents(redis)
+        async with closing.follow(principal, f"closing-{turns}"):
+            await closing.publish(principal, f"closing-{turns}", EventKind.DONE)
+            for _ in range(turns % 20):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await closing.aclose()
