@@ -25,10 +25,10 @@ async def bench(repeats: int) -> list[Figure]:
             model = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "bench"}
             async with launched(homes / "talking", **model) as stack:
                 figures += await overhead.measure(stack, repeats)
+                figures += await streams.measure_idle(stack, base_url)
                 figures += await hops.measure(stack, repeats)
                 figures += await chat.measure(stack, repeats)
                 figures += await streams.measure_first_word(stack, base_url, repeats)
-                figures += await streams.measure_idle(stack, base_url)
                 figures += await search.measure(stack, repeats)
                 figures += await documents.measure_one(stack, repeats)
                 figures += await usage.measure(stack, homes / "talking", repeats)

@@ -18,8 +18,8 @@ STEPS = (
     "→ its first task reaches the worker",
     "→ recall and retrieval, in that task",
     "→ the answer's activity reaches the worker",
-    "→ answered: call of the provider, commit, events",
-    "→ the caller has the answer",
+    "→ the caller has the answer: call of the provider, commit, event",
+    "→ metered and closed, when the caller has long gone",
 )
 
 
@@ -38,19 +38,21 @@ async def _turn(stack: Stack, client: Client) -> list[float]:
     asked = time.time()
     answer = await stack.ask(question())
     answered = time.time()
-    history = await client.get_workflow_handle(answer["workflow_id"], run_id=answer["run_id"]).fetch_history()
-    moments = [asked, *_moments(list(history.events)), answered]
+    handle = client.get_workflow_handle(answer["workflow_id"], run_id=answer["run_id"])
+    await handle.result()
+    *before, closed = _moments(list((await handle.fetch_history()).events))
+    moments = [asked, *before, answered, closed]
     return [1000 * (later - earlier) for earlier, later in pairwise(moments)]
 
 
 def _moments(events: Sequence[Any]) -> list[float]:
-    """Started, first task taken, activity scheduled, activity taken, activity done; in seconds of the epoch."""
+    """Started, first task taken, activity scheduled, activity taken, workflow closed; in seconds of the epoch."""
     wanted = [
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
         EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
         EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
         EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED,
-        EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
     ]
     return [_at(next(event for event in events if event.event_type == kind)) for kind in wanted]
 

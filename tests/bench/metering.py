@@ -16,7 +16,8 @@ from tests.bench.unmetered import UNMETERED_WORKFLOWS, unmetered
 from tests.platform import User, platform
 
 LATENCIES = (0.0, 0.3)  # seconds of the provider: where metering weighs most, and what people have
-RUNS = 20  # of each kind a repeat, one after the other: what a child costs must meet the next metered question
+RUNS = 20  # of each kind a repeat, one after the other
+BREATH = 0.1  # seconds between two questions: the child of the last one has run; what it costs is in the rates
 WARM_UP = 10
 IN_FLIGHT = 16
 CHATS = 80  # of each kind a repeat
@@ -69,7 +70,10 @@ async def _user(starting: Any) -> AsyncIterator[User]:
 
 async def _asked(user: User, times: int) -> list[float]:
     """Milliseconds of each, from the question to the answer."""
-    took = [await _ask(user) for _ in range(times)]
+    took = []
+    for _ in range(times):
+        took.append(await _ask(user))
+        await asyncio.sleep(BREATH)
     await _settled(user)
     return took
 
