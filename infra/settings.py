@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     proxies: Annotated[Words, AfterValidator(_networks)] = ()
     rate_limit: Annotated[int | None, Field(ge=0), Unset] = None
     rate_limit_anonymous: Annotated[int | None, Field(ge=0), Unset] = None
-    chat_backlog: int = Field(100, ge=0, description="Questions that may wait for a worker; 0 lets everybody in")
+    chat_backlog: int = Field(200, ge=0, description="Questions that may wait for a worker; 0 lets everybody in")
 
     database_url: SecretStr = SecretStr("")
     blobs_url: str = ""
