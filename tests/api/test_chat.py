@@ -271,9 +271,11 @@ async def test_a_budget_that_does_not_cover_the_turn_refuses_it_before_any_call(
 ) -> None:
     await talker.upload("lock.txt", LOCK)
     provider.reset()
+    provider.manners.latency = 1.0  # a turn that is over makes room again
     asked = {"message": "When does the lock open?", "max_tokens": 4000, "k": 50}
 
-    responses = [await talker.http.post("/api/v1/chat", json=asked) for _ in range(5)]
+    responses = await asyncio.gather(*(talker.http.post("/api/v1/chat", json=asked) for _ in range(5)))
+    provider.manners.latency = 0.0
 
     refused = [response for response in responses if response.status_code == 429]
     assert refused[0].json()["code"] == "quota_exhausted"
