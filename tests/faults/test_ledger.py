@@ -63,7 +63,9 @@ async def test_every_reply_is_in_the_ledger_once_whatever_went_wrong_after_it(wo
     assert kills >= KILLS
     assert dropped - kills <= balance.retried
     assert sum(row["used"] for row in world.stored(client).rows("budgets")) == counted(rows)
-    assert {row["delivery"] for row in rows if "#" in row["model"]} == {Delivery.DELIVERED, Delivery.RETRIED}
+    seen = {row["delivery"] for row in rows if "#" in row["model"]}
+    assert seen <= {Delivery.DELIVERED, Delivery.RETRIED}
+    assert Delivery.RETRIED in seen or CALLS < 400  # few calls may all have been lucky
     failed = frozenset(row["workflow_id"] for row in turns if row["outcome"] != "succeeded")
     assert len(failed) < len(turns) / 10
     await assert_world(world, client, failed=failed)
