@@ -12,9 +12,10 @@ from domain.errors import NotFound
 from domain.usage import Room
 from infra.sql.database import add_missing
 from infra.sql.ownership import change, own, owner, pick
+from infra.sql.runs import HELD
 from infra.sql.tables import accounts, budgets, commands, tenants
 
-ENDED = commands.c.reserved > 0, commands.c.outcome.is_not(None)  # and their promises still stand
+ENDED = HELD, commands.c.outcome.is_not(None)  # and their promises still stand
 
 
 async def reserve(connection: AsyncConnection, principal: Principal, month: str, tokens: int) -> bool:
