@@ -41,6 +41,12 @@ class Server:
 async def serving(platform: Platform, protocol: type[DeadlineProtocol] = DeadlineProtocol) -> AsyncIterator[Server]:
     chosen = config(create_app(platform.services), platform.services.settings)
     chosen.http, chosen.port = protocol, 0
+    async with running_on(chosen) as server:
+        yield server
+
+
+@asynccontextmanager
+async def running_on(chosen: uvicorn.Config) -> AsyncIterator[Server]:
     running = uvicorn.Server(chosen)
     running.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(running._serve())

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.api.serving import serving
+from tests.api.serving import running_on, serving
 from tests.platform import Platform, User
 from tests.provider.server import ScriptedProvider
 
@@ -98,18 +98,6 @@ async def _passed_on(http: httpx.AsyncClient, response: httpx.Response, most: in
 
 
 @asynccontextmanager
-async def served(page: Page) -> AsyncIterator[str]:
-    server = uvicorn.Server(uvicorn.Config(page.app, port=0, log_level="warning"))
-    task = asyncio.create_task(server._serve())
-    async with asyncio.timeout(10):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = server.force_exit = True
-    await asyncio.wait_for(task, 15)
-
-
-@asynccontextmanager
 async def browser(url: str) -> AsyncIterator[None]:
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -139,7 +127,8 @@ async def test_a_browser_resumes_what_was_cut_and_stays_away_after_the_end(
 
     async with serving(talking) as server:
         page = Page(server.url, asked["workflow_id"], talker.http.headers["Authorization"])
-        async with served(page) as url, browser(url), asyncio.timeout(60):
+        own = uvicorn.Config(page.app, port=0, log_level="warning")
+        async with running_on(own) as shown, browser(shown.url), asyncio.timeout(60):
             seen = await page.report
 
     assert seen["text"] == seen["answer"] == WORDS

@@ -70,6 +70,7 @@ async def client(server: Server, talker: User, provider: ScriptedProvider) -> As
     headers = {"Authorization": talker.http.headers["Authorization"]}
     async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30, trust_env=False) as http:
         yield Client(http)
+    provider.reset()
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from domain.names import new_id
 from tests.bench import saturation
-from tests.bench.chat import rate
+from tests.bench.chat import EACH, rate
 from tests.bench.questions import question
 from tests.bench.stack import Stack, launched, provider, scripted
 from tests.bench.table import Figure, p, table
 
 RAMP = (1, 8, 32, 128)  # in flight
+REPEATS = 2
 MODEL = {"latency": 0.05, "pace": 0.0, "answer": " ".join(f"word{number}" for number in range(20))}
 STALLED, SLOW = 200, 20  # readers that never read, and that read a byte a second
 LONG = {"pace": 0.001, "answer": " ".join(f"word{number}" for number in range(40_000))}
@@ -34,8 +35,8 @@ async def measure_ramp(stack: Stack, base_url: str) -> tuple[list[Figure], float
         before = stack.memory("api"), stack.memory("worker-chat")
         began = time.perf_counter()
         for in_flight in RAMP:
-            figures += await rate(stack, 2, in_flight, "")
-        chats = sum(2 * 10 * in_flight for in_flight in RAMP)
+            figures += await rate(stack, REPEATS, in_flight, "")
+        chats = REPEATS * EACH * sum(RAMP)
         grown = [stack.memory(name) - earlier for name, earlier in zip(("api", "worker-chat"), before, strict=True)]
     print(f"{chats} conversations in {time.perf_counter() - began:.0f} s", flush=True)
     best = max(max(one.values) for one in figures if one.unit == "1/s")
