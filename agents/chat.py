@@ -1,4 +1,5 @@
-"""The graph of one turn: recall, condense when there is a history to refer to, retrieve, answer.
+"""The graph of one turn: recall, summarize when the window leaves something out, condense when there is a history to
+refer to, retrieve, answer.
 
 There are two of the same shape. In `turn` the short reads are local: the worker that has the workflow does them, and
 Temporal hears of them afterwards. In `chat` each step is an activity of its own; runs that were started with it end
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from langgraph.graph import END, START, StateGraph
 
-from agents.options import ANSWER, CONDENSE, LOCAL, RECALL, RETRIEVE
+from agents.options import ANSWER, CONDENSE, LOCAL, RECALL, RETRIEVE, SUMMARIZE
 from agents.state import ChatState, TurnRef
 
 NAME = "turn"
@@ -21,6 +22,8 @@ class ChatNodes(Protocol):
 
     async def recall(self, state: TurnRef) -> dict[str, Any]: ...
 
+    async def summarize(self, state: TurnRef) -> dict[str, Any]: ...
+
     async def condense(self, state: TurnRef) -> dict[str, Any]: ...
 
     async def retrieve(self, state: TurnRef) -> dict[str, Any]: ...
@@ -30,6 +33,10 @@ class ChatNodes(Protocol):
 
 async def after_recall(state: ChatState) -> str:
     """Routers are `async def`: a plain one needs a thread, which a workflow has not."""
+    return "summarize" if state.get("left_out") else await after_summarize(state)
+
+
+async def after_summarize(state: ChatState) -> str:
     if not state["use_rag"]:
         return "answer"
     return "condense" if state["history"] else "retrieve"
@@ -52,11 +59,13 @@ def _graph(
 ) -> StateGraph[ChatState, None, ChatState, ChatState]:
     graph = StateGraph(ChatState)
     graph.add_node("recall", nodes.recall, metadata=dict(recall), input_schema=TurnRef)
+    graph.add_node("summarize", nodes.summarize, metadata=dict(SUMMARIZE), input_schema=TurnRef)
     graph.add_node("condense", nodes.condense, metadata=dict(CONDENSE), input_schema=TurnRef)
     graph.add_node("retrieve", nodes.retrieve, metadata=dict(retrieve), input_schema=TurnRef)
     graph.add_node("answer", nodes.answer, metadata=dict(ANSWER), input_schema=TurnRef)
     graph.add_edge(START, "recall")
-    graph.add_conditional_edges("recall", after_recall, ["condense", "retrieve", "answer"])
+    graph.add_conditional_edges("recall", after_recall, ["summarize", "condense", "retrieve", "answer"])
+    graph.add_conditional_edges("summarize", after_summarize, ["condense", "retrieve", "answer"])
     graph.add_edge("condense", "retrieve")
     graph.add_edge("retrieve", "answer")
     graph.add_edge("answer", END)

@@ -39,6 +39,12 @@ CONDENSE = node(
     heartbeat_timeout=2 * SECOND,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=CONDENSE_CALLS + 1),
 )
+SUMMARIZE_CALLS = 2  # the same; the attempt after them goes on without a new summary
+SUMMARIZE = node(
+    start_to_close_timeout=20 * SECOND,
+    heartbeat_timeout=2 * SECOND,
+    retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=SUMMARIZE_CALLS + 1),
+)
 ANSWER = node(
     start_to_close_timeout=120 * SECOND,
     heartbeat_timeout=2 * SECOND,

@@ -14,6 +14,7 @@ class TurnRef(TypedDict):
 
 class ChatState(TurnRef, total=False):
     history: int  # messages the question can refer to
+    left_out: int  # earlier turns that neither these nor the summary hold; unknown to runs of earlier releases
     use_rag: bool
     flags: list[str]
     passages: int

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from datetime import timedelta
 
 import structlog
@@ -13,8 +14,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from domain.accounts import Principal
-from domain.chat import Line, Speaker
 from domain.errors import RedisUnavailable
+from domain.window import Exchange, Past
 
 SECONDS = 1.0  # our deadline for any call; the client alone needs 10 s to give up on a stalled server
 CONNECTIONS = 32
@@ -59,16 +60,15 @@ class RedisWindows:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def get(self, principal: Principal, conversation_id: str, before: int) -> list[Line] | None:
+    async def get(self, principal: Principal, conversation_id: str, before: int) -> Past | None:
         kept = None
         with suppress(RedisUnavailable):
             async with deadline("window_not_read"):
                 kept = await self._redis.get(_window(principal, conversation_id))
-        return None if kept is None else _lines(kept, before)
+        return None if kept is None else _past(kept, before)
 
-    async def put(self, principal: Principal, conversation_id: str, before: int, lines: Sequence[Line]) -> None:
-        rows = [{"speaker": line.speaker, "text": line.text} for line in lines]
-        kept = json.dumps({"before": before, "lines": rows}, ensure_ascii=False)
+    async def put(self, principal: Principal, conversation_id: str, before: int, past: Past) -> None:
+        kept = json.dumps({"before": before, **asdict(past)}, ensure_ascii=False)
         with suppress(RedisUnavailable):
             async with deadline("window_not_kept"):
                 await self._redis.set(_window(principal, conversation_id), kept, ex=WINDOW_LIFETIME)
@@ -83,11 +83,11 @@ def _window(principal: Principal, conversation_id: str) -> str:
     return f"{principal.tenant}:window:{conversation_id}"
 
 
-def _lines(kept: str | bytes, before: int) -> list[Line] | None:
+def _past(kept: str | bytes, before: int) -> Past | None:
     """None for a window that ends elsewhere, or that another release wrote."""
     try:
         window = json.loads(kept)
-        lines = [Line(Speaker(row["speaker"]), str(row["text"])) for row in window["lines"]]
-        return lines if window["before"] == before else None
+        exchanges = tuple(Exchange(**row) for row in window["exchanges"])
+        return Past(str(window["summary"]), int(window["until"]), exchanges) if window["before"] == before else None
     except (ValueError, KeyError, TypeError):
         return None

@@ -16,6 +16,7 @@ class TurnSteps:
     """The nodes of the graph `turn`."""
 
     def __init__(self, nodes: ChatNodes) -> None:
+        self.summarize = nodes.summarize
         self.condense = nodes.condense
         self.answer = nodes.answer
 

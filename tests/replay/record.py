@@ -22,6 +22,7 @@ from tests.provider.server import ScriptedProvider
 
 HISTORIES = Path(__file__).parent / "histories"
 LOCK = b"The harbour master opens the lock at six in the morning."
+LONG = "The tide came in and the tide went out again. " * 200
 
 
 async def main() -> None:
@@ -50,6 +51,7 @@ async def record(running: Platform, provider: ScriptedProvider) -> None:
     await keep(running.client, first["workflow_id"], "chat-succeeded")
     second = await user.ask("And who opens it?", conversation_id=first["conversation_id"])
     await keep(running.client, second["workflow_id"], "chat-condensed")
+    await summarized(running, user)
     alone = await user.ask("Say hello.", use_rag=False)
     await keep(running.client, alone["workflow_id"], "chat-without-retrieval")
     await failed(running, user, provider)
@@ -61,6 +63,14 @@ async def record(running: Platform, provider: ScriptedProvider) -> None:
     await keep(running.client, "sweep-recorded", "sweep-succeeded")
     await running.client.start_workflow("Reconcile", id="reconcile-recorded", task_queue="documents")
     await keep(running.client, "reconcile-recorded", "reconcile-succeeded")
+
+
+async def summarized(running: Platform, user: User) -> None:
+    """The third turn after two that together do not fit a window."""
+    first = await user.ask(LONG, use_rag=False)
+    await user.ask(LONG, conversation_id=first["conversation_id"], use_rag=False)
+    third = await user.ask("And when does the lock open?", conversation_id=first["conversation_id"])
+    await keep(running.client, third["workflow_id"], "chat-summarized")
 
 
 async def failed(running: Platform, user: User, provider: ScriptedProvider) -> None:

@@ -15,12 +15,15 @@ VERSION = {"tenant": "t", "account": "a", "document": "d", "version": 1}
 class FakeChat:
     """Notes which steps ran."""
 
-    def __init__(self, history: int, use_rag: bool) -> None:
+    def __init__(self, history: int, use_rag: bool, **recalled: int) -> None:
         self.steps: list[str] = []
-        self._recalled = {"history": history, "use_rag": use_rag}
+        self._recalled = {"history": history, "use_rag": use_rag, **recalled}
 
     async def recall(self, state: Any) -> dict[str, Any]:
         return self._note("recall", self._recalled)
+
+    async def summarize(self, state: Any) -> dict[str, Any]:
+        return self._note("summarize", {"flags": []})
 
     async def condense(self, state: Any) -> dict[str, Any]:
         return self._note("condense", {"flags": []})
@@ -69,6 +72,22 @@ async def test_a_turn_condenses_only_what_it_searches_and_can_refer_to(
     history: int, use_rag: bool, expected: list[str]
 ) -> None:
     nodes = FakeChat(history, use_rag)
+
+    await chat_graph(nodes).compile().ainvoke(TURN)
+
+    assert expected == nodes.steps
+
+
+@pytest.mark.parametrize(
+    ("left_out", "use_rag", "expected"),
+    [
+        (4, True, ["recall", "summarize", "condense", "retrieve", "answer"]),
+        (4, False, ["recall", "summarize", "answer"]),
+        (0, True, ["recall", "condense", "retrieve", "answer"]),
+    ],
+)
+async def test_a_turn_summarizes_what_its_window_leaves_out(left_out: int, use_rag: bool, expected: list[str]) -> None:
+    nodes = FakeChat(10, use_rag, left_out=left_out)
 
     await chat_graph(nodes).compile().ainvoke(TURN)
 
