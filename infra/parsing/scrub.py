@@ -2,16 +2,11 @@
 
 import re
 
-from domain.characters import normalized
+from domain.characters import INVISIBLE, normalized
 
 LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 SURROGATES = re.compile("[\ud800-\udfff]")
 CONTROLS = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]")
-# Soft hyphen, direction marks and overrides, zero widths, tags: a reader does not see them, a model does.
-INVISIBLE = re.compile(
-    "[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
-)
 INVISIBLE_CHARACTERS = "invisible_characters"
 
 

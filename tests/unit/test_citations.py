@@ -98,6 +98,12 @@ def test_a_marker_behind_the_full_stop_belongs_to_the_sentence_before() -> None:
     assert cited.sources[0].quote == "The deposit is returned within 30 days."
 
 
+def test_a_marker_that_stands_behind_several_statements_is_quoted_for_the_first() -> None:
+    answer = "The deposit is returned [1]. The lease ends in May, and keys are handed over in May at the office [1]."
+
+    assert cite("q", answer, [passage(LEASE)]).sources[0].quote == "The deposit is returned within 30 days."
+
+
 def test_years_and_other_numbers_in_brackets_are_no_markers() -> None:
     answer = "It began [1984] and ended [see 3]."
 
@@ -167,3 +173,9 @@ def test_nothing_is_held_back_that_cannot_become_a_marker() -> None:
 
 def test_without_passages_everything_is_let_through_at_once() -> None:
     assert Markers(0).feed("a [1") == "a [1"
+
+
+def test_what_stands_around_a_dropped_marker_is_none_either() -> None:
+    cited = cite("q", "Dues [9[9]] are [1, [7] 2] paid [9 [8][7]].", [passage(HARBOUR)])
+
+    assert cited.text == "Dues [9[]] are [1,[] 2] paid [9[]]."

@@ -1,22 +1,15 @@
 """Each row of the security page names tests that exist."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/security.md").read_text()
+from tests.unit.pages import missing_tests, named_tests, page
+
+PAGE = page("security.md")
 
 
 def test_every_test_that_the_page_names_exists() -> None:
-    named = re.findall(r"`(\S+\.py)::(test_\w+)`", PAGE)
-
-    missing = [
-        f"{path}::{name}"
-        for path, name in named
-        if not re.search(rf"^(?:async )?def {name}\(", (ROOT / "tests" / path).read_text(), re.MULTILINE)
-    ]
-    assert len(named) > 10
-    assert missing == []
+    assert len(named_tests(PAGE)) > 10
+    assert missing_tests(PAGE) == []
 
 
 def test_every_hole_has_a_row() -> None:
