@@ -16,6 +16,7 @@ from temporalio import activity
 from activities.context import operation_ids, principal_of
 from activities.heartbeat import heartbeating, survived
 from activities.meter import Asked, Meter
+from activities.spans import decode, encode
 from agents.options import PARSE_DEATHS
 from agents.state import VersionRef
 from domain import chunking, names
@@ -91,7 +92,7 @@ class DocumentActivities:
             spans = await chunking.chunk(parsed, self.tokenizer)
             if not spans:
                 raise NoText
-            await self.blobs.put(principal, _blob(version, "chunks.json"), _chunks(spans))
+            await self.blobs.put(principal, _blob(version, "chunks.json"), encode(spans))
             billed = await self._embed_parts(principal, version, parsed.text, spans)
         return {"chunks": len(spans), "billed": billed}
 
@@ -151,8 +152,7 @@ class DocumentActivities:
         return Parsed(text, blocks, layout["pages"])
 
     async def _spans(self, principal: Principal, version: Version) -> list[Span]:
-        rows = json.loads(await self.blobs.get(principal, _blob(version, "chunks.json")))
-        return [Span(ordinal, start, end, page, tuple(heading)) for ordinal, start, end, page, heading in rows]
+        return decode(await self.blobs.get(principal, _blob(version, "chunks.json")))
 
     async def _embed_parts(self, principal: Principal, version: Version, text: str, spans: Sequence[Span]) -> int:
         """How many calls were paid for.
@@ -259,10 +259,6 @@ def _indexed(principal: Principal, version: Version, text: str, span: Span, vect
 def _layout(parsed: Parsed) -> bytes:
     blocks = [(block.start, block.end, block.page, block.heading) for block in parsed.blocks]
     return json.dumps({"pages": parsed.pages, "blocks": blocks, "warnings": parsed.warnings}).encode()
-
-
-def _chunks(spans: Sequence[Span]) -> bytes:
-    return json.dumps([(span.ordinal, span.start, span.end, span.page, span.heading) for span in spans]).encode()
 
 
 def _npz(bought: _Bought) -> bytes:

@@ -1,21 +1,25 @@
 """Find passages: embed the question, search the index, let the registry decide what is live.
 
-Used by the chat graph's `retrieve` and by the search route, so that both see the same.
+The search route shows what was found; the chat graph's `retrieve` looks further and chooses what an answer stands on.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from activities.meter import Asked, Meter
+from activities.timings import milliseconds
 from domain.accounts import Principal
 from domain.errors import DimensionMismatch
+from domain.names import version_key
+from domain.passages import chosen, crowded
 from domain.ports import DocumentRecords, Embedder, VectorStore
 from domain.search import Hit, Mode, Passage, Query, Scope, Vector
 from domain.usage import Purpose
 
 MOST_EXCLUDED = 200  # beyond this many the filter costs more than filtering afterwards (measured: 22 against 8 ms)
 MOST_FETCHED = 400  # when filtering afterwards
+CANDIDATES = 20  # at least so many to choose an answer's passages from
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,19 @@ class Find:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Best first. `timings` in milliseconds: embed, search, total."""
+    """What was found, best first, and what is shown of it. `timings` in milliseconds: embed, search, total.
 
+    `candidates` are hits as the index gave them; `passages` are some of them, for an answer merged with what stands
+    beside them.
+    """
+
+    candidates: tuple[Passage, ...]
     passages: tuple[Passage, ...]
     relevant: bool
     timings: Mapping[str, float] = field(default_factory=dict)
+
+
+Search = Callable[[Principal, Find, Vector | None], Awaitable[tuple[Passage, ...]]]
 
 
 class Retriever:
@@ -47,21 +59,44 @@ class Retriever:
         self._meter = meter
 
     async def find(self, principal: Principal, find: Find, *, op_id: str, workflow_id: str | None = None) -> Found:
-        """Raises DimensionMismatch when the collection belongs to another embedding model."""
+        """The k best hits as they are. Raises DimensionMismatch when the collection has another embedding model."""
+        found, timings = await self._find(principal, find, self._search, op_id, workflow_id)
+        return Found(found, found, self._relevant(find.text, found), timings)
+
+    async def choose(self, principal: Principal, find: Find, *, op_id: str, workflow_id: str | None = None) -> Found:
+        """k chunks for an answer, out of more candidates: no text twice, few of a document. Raises like `find`."""
+        candidates, timings = await self._find(principal, find, self._spread, op_id, workflow_id)
+        passages = chosen(candidates, find.k)
+        return Found(candidates, passages, self._relevant(find.text, passages), timings)
+
+    async def _find(
+        self, principal: Principal, find: Find, search: Search, op_id: str, workflow_id: str | None
+    ) -> tuple[tuple[Passage, ...], dict[str, float]]:
+        """(hits, best first; timings in milliseconds)"""
         began = time.perf_counter()
         generation = await self._documents.generation(principal, find.collection_id)
         if generation not in ("", self._embedder.generation.name):
             raise DimensionMismatch
         vector = await self._embed(principal, find, op_id, workflow_id)
         embedded = time.perf_counter()
-        passages = await self._search(principal, find, vector)
+        passages = await search(principal, find, vector)
         ended = time.perf_counter()
         timings = {
-            "embed": _ms(embedded - began),
-            "search": _ms(ended - embedded),
-            "total": _ms(ended - began),
+            "embed": milliseconds(embedded - began),
+            "search": milliseconds(ended - embedded),
+            "total": milliseconds(ended - began),
         }
-        return Found(passages, self._relevant(find.text, [passage.hit for passage in passages]), timings)
+        return passages, timings
+
+    async def _spread(self, principal: Principal, find: Find, vector: Vector | None) -> tuple[Passage, ...]:
+        """More than k; where a document crowds others out, also what is found without it, ranked behind."""
+        wide = replace(find, k=max(CANDIDATES, 2 * find.k))
+        best = await self._search(principal, wide, vector)
+        if len(best) < wide.k or len(find.document_ids) == 1 or not crowded(best, find.k):
+            return best
+        known = {version_key(passage.hit.document_id, passage.hit.version) for passage in best}
+        others = await self._search(principal, find, vector, known)
+        return (*best, *(_behind(best[-1], other) for other in others))
 
     async def _embed(self, principal: Principal, find: Find, op_id: str, workflow_id: str | None) -> Vector | None:
         if find.mode is Mode.KEYWORD:
@@ -82,10 +117,12 @@ class Retriever:
         vector: Vector = embedded.vectors[0]
         return vector
 
-    async def _search(self, principal: Principal, find: Find, vector: Vector | None) -> tuple[Passage, ...]:
+    async def _search(
+        self, principal: Principal, find: Find, vector: Vector | None, without: Set[str] = frozenset()
+    ) -> tuple[Passage, ...]:
         """The index is asked without the versions known not to be live; the registry has the last word."""
         staged = await self._documents.staged(principal, find.collection_id, MOST_EXCLUDED + 1)
-        excluded = tuple(staged) if len(staged) <= MOST_EXCLUDED else ()
+        excluded = (*(staged if len(staged) <= MOST_EXCLUDED else ()), *sorted(without))
         fetch = find.k if len(staged) <= MOST_EXCLUDED else min(max(4 * find.k, 100), MOST_FETCHED)
         while True:
             hits = await self._store.search(principal, self._query(find, vector, fetch, excluded))
@@ -112,10 +149,11 @@ class Retriever:
             if hit.document_id in live and live[hit.document_id].version == hit.version
         )
 
-    def _relevant(self, question: str, hits: Sequence[Hit]) -> bool:
-        relevance = self._embedder.relevance
+    def _relevant(self, question: str, passages: Sequence[Passage]) -> bool:
+        relevance, hits = self._embedder.relevance, [passage.hit for passage in passages]
         return bool(hits) if relevance is None else relevance.answerable(question, hits)
 
 
-def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 2)
+def _behind(last: Passage, other: Passage) -> Passage:
+    """Scores of two searches do not compare: what only the second one found ranks behind."""
+    return replace(other, hit=replace(other.hit, score=min(other.hit.score, last.hit.score)))

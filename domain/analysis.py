@@ -33,6 +33,11 @@ def terms(text: str) -> list[str]:
     return found
 
 
+def words(text: str) -> str:
+    """Equal for texts that differ in case, blanks and punctuation only; a `not` makes a difference."""
+    return " ".join(WORD.findall(normalized("NFKC", text).lower())) or text
+
+
 def _stem(word: str) -> str:
     if not hasattr(_local, "stemmer"):
         _local.stemmer = Stemmer.Stemmer("english")

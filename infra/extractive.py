@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.analysis import terms
+from domain.analysis import terms, words
 from domain.chat import Completion, Finish, Line, Prompt
 from domain.citations import without_markers
+from domain.models import EXTRACTIVE
 from domain.ports import Embedder
 from domain.search import Passage, Relevance, coverage
 from domain.sentences import is_fragment, sentences
 
-MODEL = "extractive"
+MODEL = EXTRACTIVE
 PASSAGES = 5  # the best ones: about 26 sentences to embed
 SENTENCES = 3
 BEHIND = 0.25  # a further sentence may be this much weaker than the best one
@@ -54,7 +55,12 @@ class ExtractiveAnswerer:
             yield pieces[-1]
         yield Completion("".join(pieces), MODEL, Finish.STOP if pieces else Finish.NOT_FOUND)
 
-    async def condense(self, question: str, history: Sequence[Line], model: str | None) -> Completion | None:
+    async def condense(
+        self, question: str, history: Sequence[Line], model: str | None, *, summary: str = ""
+    ) -> Completion | None:
+        return None
+
+    async def summarize(self, summary: str, lines: Sequence[Line], model: str | None) -> Completion | None:
         return None
 
     async def _ranked(self, prompt: Prompt) -> list[tuple[float, _Candidate]]:
@@ -79,8 +85,8 @@ def _candidates(passages: Sequence[Passage]) -> list[_Candidate]:
     for number, passage in enumerate(passages, start=1):
         for start, end in sentences(passage.hit.text):
             text = " ".join(without_markers(passage.hit.text[start:end]).split())
-            found.setdefault(" ".join(terms(text)), _Candidate(text, number, passage.hit.score))
-    spoken = [candidate for words, candidate in found.items() if words]
+            found.setdefault(words(text), _Candidate(text, number, passage.hit.score))
+    spoken = [candidate for candidate in found.values() if terms(candidate.text)]
     return [candidate for candidate in spoken if not is_fragment(candidate.text)] or spoken
 
 

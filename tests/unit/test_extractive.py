@@ -55,6 +55,15 @@ async def test_a_sentence_in_two_passages_is_said_once() -> None:
     assert completion.text.count("Harbour dues") == 1
 
 
+async def test_a_sentence_that_says_the_opposite_is_another_sentence() -> None:
+    both = passage("Boats may moor here. Boats may not moor here.")
+
+    _, completion = await answer(prompt("May boats moor here?", both))
+
+    assert "may moor here" in completion.text
+    assert "may not moor here" in completion.text
+
+
 async def test_at_most_three_sentences_answer() -> None:
     same = " ".join(f"Dues {number} are paid." for number in range(9))
 
@@ -116,3 +125,4 @@ async def test_without_words_to_quote_nothing_is_found(passages: tuple[Passage, 
 
 async def test_there_is_no_one_to_rewrite_a_question() -> None:
     assert await ExtractiveAnswerer(StubEmbedder(), None).condense("And when?", [], None) is None
+    assert await ExtractiveAnswerer(StubEmbedder(), None).summarize("", [], None) is None
