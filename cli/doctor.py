@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from infra.models import model_list
 from infra.settings import Settings
 from infra.stack import redis, state, temporal, weaviate_binary, weaviate_build
 from infra.stack.errors import StackError
@@ -39,7 +40,7 @@ class Finding:
 
 def doctor(home: Path | None) -> int:
     """0 when the stack could start."""
-    findings = list(_examine(home))
+    findings = list(examine(home))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
         mark = "[red]missing[/red]" if finding.fatal else "[yellow]later[/yellow]" if finding.remedy else "ok"
@@ -48,7 +49,7 @@ def doctor(home: Path | None) -> int:
     return 1 if any(finding.fatal for finding in findings) else 0
 
 
-def _examine(home: Path | None) -> Iterator[Finding]:
+def examine(home: Path | None) -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_version()} in {sys.prefix}")
     yield _platform()
     try:
@@ -61,6 +62,7 @@ def _examine(home: Path | None) -> Iterator[Finding]:
     yield _redis(settings)
     yield _weaviate(settings)
     yield _model(settings)
+    yield _answers(settings)
     yield from _stack(settings, settings.home.absolute())
 
 
@@ -95,6 +97,14 @@ def _weaviate(settings: Settings) -> Finding:
     go = shutil.which("go")
     tool = f"Go: {go}" if go else f"Go: from PyPI with {weaviate_build.installer()[0]}"
     return Finding("weaviate", tool, "downloaded, or built in about 3 minutes, at the first start", needed=False)
+
+
+def _answers(settings: Settings) -> Finding:
+    try:
+        endpoints = model_list(settings)
+    except ValueError as error:
+        return Finding("answers", "refused", str(error))
+    return Finding("answers", ", ".join(endpoint.model.name for endpoint in endpoints) or "quotes: no language model")
 
 
 def _model(settings: Settings) -> Finding:

@@ -144,7 +144,7 @@ class RunFinished(Conflict):
 
 class NoModel(Conflict):
     code, title = "no_model", "No language model is configured"
-    detail = "Set OPENAI_API_KEY or OPENAI_BASE_URL, or ask with use_rag=true: answers are then quotes."
+    detail = "Set OPENAI_API_KEY, OPENAI_BASE_URL or MOORAGE_MODELS, or ask with use_rag=true: answers are then quotes."
 
 
 class FileTooLarge(Refused):
@@ -169,7 +169,7 @@ class InvalidRequest(Refused):
 
 class UnknownModel(InvalidRequest):
     code, title = "unknown_model", "No such model"
-    detail = "Leave `model` out to use the configured one."
+    detail = "GET /api/v1/models lists what can be asked for; leave `model` out for the default."
 
 
 class EmptyFile(InvalidRequest):
@@ -225,7 +225,7 @@ class ResourceLimit(BadDocument):
 
 class ProviderAuth(Permanent):
     code, title = "provider_auth", "The model provider refused our credentials"
-    detail = "The operator must check OPENAI_API_KEY and OPENAI_BASE_URL."
+    detail = "The operator must check the model's key and address (OPENAI_* or MOORAGE_MODELS)."
 
 
 class ProviderRefused(Permanent):
@@ -235,12 +235,12 @@ class ProviderRefused(Permanent):
 
 class ProviderMalformed(Permanent):
     code, title = "provider_malformed", "The model provider's reply could not be understood"
-    detail = "The operator must check that OPENAI_BASE_URL speaks the OpenAI protocol."
+    detail = "The operator must check that the model's address speaks the OpenAI protocol."
 
 
 class ContextTooLong(Permanent):
     code, title = "context_too_long", "The request exceeds the model's context"
-    detail = "Ask a shorter question, with a smaller k, or start a new conversation."
+    detail = "Ask a shorter question, with a smaller k or max_tokens, or start a new conversation."
 
 
 class DimensionMismatch(Permanent):
@@ -269,7 +269,7 @@ class ProviderRateLimited(Temporary):
 
 class ProviderUnavailable(Temporary):
     code, title = "provider_unavailable", "The model provider does not answer"
-    detail = "Try again later; the operator should check OPENAI_BASE_URL."
+    detail = "Try again later; the operator should check the model's address (OPENAI_BASE_URL or MOORAGE_MODELS)."
 
 
 class DependencyUnavailable(Temporary):

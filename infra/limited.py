@@ -51,12 +51,12 @@ class LimitedEmbedder:
 
 
 class LimitedAnswerer:
-    """Answerer."""
+    """Answerer. Models of different `purpose` at one endpoint have each a pace of their own."""
 
-    def __init__(self, answerer: Answerer, limiter: Limiter, endpoint: str) -> None:
+    def __init__(self, answerer: Answerer, limiter: Limiter, endpoint: str, purpose: str = "chat") -> None:
         self._answerer = answerer
         self._limiter = limiter
-        self._lane = lane(endpoint, "chat", patient=True)
+        self._lane = lane(endpoint, purpose, patient=True)
 
     @property
     def billable(self) -> bool:
@@ -84,9 +84,15 @@ class LimitedAnswerer:
             raise ProviderMalformed("The reply ended without its final part.")
         yield completion
 
-    async def condense(self, question: str, history: Sequence[Line], model: str | None) -> Completion | None:
+    async def condense(
+        self, question: str, history: Sequence[Line], model: str | None, *, summary: str = ""
+    ) -> Completion | None:
         async with _paced(self._limiter, self._lane):
-            return await self._answerer.condense(question, history, model)
+            return await self._answerer.condense(question, history, model, summary=summary)
+
+    async def summarize(self, summary: str, lines: Sequence[Line], model: str | None) -> Completion | None:
+        async with _paced(self._limiter, self._lane):
+            return await self._answerer.summarize(summary, lines, model)
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """The one place that decides which adapter stands behind each port, opens them and closes them in reverse."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,11 +9,13 @@ from redis.asyncio import Redis
 from temporalio.client import Client
 
 from domain.access import Invites, Keys, Users
+from domain.models import QUOTING, Models
 from domain.operator import Audit, Erasable, Tenants
 from domain.ports import (
     AccountRecords,
     Admissions,
     Answerer,
+    AnswerRecords,
     Blobs,
     DocumentRecords,
     Embedder,
@@ -45,17 +47,20 @@ from infra.extractive import ExtractiveAnswerer
 from infra.limited import LimitedAnswerer, LimitedEmbedder
 from infra.limiter import RedisLimiter
 from infra.login_states import RecentLoginStates
+from infra.models import Endpoint, model_list
 from infra.parsing.parser import ChildParser
 from infra.prices import price_list
 from infra.rates import RedisRates
 from infra.redis import RedisWindows, pool
 from infra.redis_events import RedisEvents
 from infra.redis_tenant import RedisTenant
+from infra.routed import RoutedAnswerer
 from infra.security import Argon2Passwords, JwtTokens
 from infra.sessions import RedisSessions
 from infra.settings import Environment, Settings
 from infra.sql.accounts import SqlAccounts
 from infra.sql.admission import SqlAdmissions
+from infra.sql.answers import SqlAnswers
 from infra.sql.audit import SqlAudit
 from infra.sql.database import Database
 from infra.sql.documents import SqlDocuments
@@ -92,6 +97,7 @@ class Services:
     audit: Audit
     documents: DocumentRecords
     turns: TurnRecords
+    answers: AnswerRecords
     usage: UsageRecords
     prices: Prices
     blobs: Blobs
@@ -99,6 +105,7 @@ class Services:
     embedder: Embedder
     tokenizer: Tokenizer
     answerer: Answerer
+    models: Models
     parser: Parser
     windows: Windows
     events: Events
@@ -138,6 +145,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
         passwords = Argon2Passwords()
         stack.callback(passwords.close)
         blobs = ObjectBlobs(settings.blobs)
+        endpoints = model_list(settings)
         engine = failpoints.engine(settings, client or await connect(settings, lazy=True))
         accounts, runs, limiter = SqlAccounts(database), SqlRuns(database), RedisLimiter(redis)
         sessions = RedisSessions(redis, timedelta(days=settings.refresh_token_days))
@@ -147,7 +155,7 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             keys=SqlKeys(database),
             invites=SqlInvites(database),
             users=SqlUsers(database),
-            admissions=SqlAdmissions(database),
+            admissions=SqlAdmissions(database, history_tokens=settings.history_tokens),
             runs=runs,
             registry=runs,
             inventory=SqlInventory(database),
@@ -156,13 +164,15 @@ async def open_services(settings: Settings, client: Client | None = None) -> Asy
             audit=SqlAudit(database),
             documents=SqlDocuments(database),
             turns=failpoints.turns(settings, database),
+            answers=SqlAnswers(database),
             usage=SqlUsage(database),
             prices=price_list(settings.prices),
             blobs=blobs,
             store=store,
             embedder=await _embedder(settings, local, limiter, stack),
             tokenizer=local,
-            answerer=await _answerer(settings, local, limiter, stack),
+            answerer=await _answerer(settings, endpoints, local, limiter, stack),
+            models=Models([endpoint.model for endpoint in endpoints] or [QUOTING]),
             parser=ChildParser(),
             windows=RedisWindows(redis),
             events=events,
@@ -213,17 +223,27 @@ async def _embedder(settings: Settings, local: LocalEmbedder, limiter: Limiter, 
     return LimitedEmbedder(remote, limiter, settings.openai_base_url)
 
 
-async def _answerer(settings: Settings, local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack) -> Answerer:
-    if not settings.talks:
+async def _answerer(
+    settings: Settings, endpoints: Sequence[Endpoint], local: LocalEmbedder, limiter: Limiter, stack: AsyncExitStack
+) -> Answerer:
+    """Each model is built once; those at one address share its connections."""
+    if not endpoints:
         return ExtractiveAnswerer(local, local.relevance)
-    from infra.openai import OpenAIAnswerer, Patience
+    from infra.openai import OpenAIAnswerer, Patience, connections
 
-    answerer = OpenAIAnswerer(
-        base_url=settings.openai_base_url,
-        api_key=settings.openai_api_key.get_secret_value(),
-        model=settings.chat_model,
-        tokenizer=local,
-        patience=Patience(settings.first_token_seconds, settings.token_gap_seconds),
-    )
-    stack.push_async_callback(answerer.aclose)
-    return LimitedAnswerer(answerer, limiter, settings.openai_base_url)
+    pools = {url: connections() for url in {endpoint.base_url for endpoint in endpoints}}
+    for each in pools.values():
+        stack.push_async_callback(each.aclose)
+    patience = Patience(settings.first_token_seconds, settings.token_gap_seconds)
+    answerers: dict[str, Answerer] = {}
+    for endpoint in endpoints:
+        answerer = OpenAIAnswerer(
+            base_url=endpoint.base_url,
+            api_key=endpoint.key.get_secret_value(),
+            model=endpoint.model.called,
+            tokenizer=local,
+            patience=patience,
+            shared=pools[endpoint.base_url],
+        )
+        answerers[endpoint.model.name] = LimitedAnswerer(answerer, limiter, endpoint.base_url, endpoint.purpose)
+    return RoutedAnswerer(answerers)

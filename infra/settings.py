@@ -1,14 +1,20 @@
 """Every knob, read once from the environment (`MOORAGE_*`, then `.env`) by the entry points and passed down."""
 
+import os
 import re
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.context import CONTEXT_TOKENS
+from domain.window import HISTORY_TOKENS
+
+ENV_FILE = ".env"
 DEV_KEY = "moorage-development-key-never-use-in-production"
 MEGABYTE = 1_000_000
 PLACEHOLDER = re.compile(r"change.?(me|this|it)|secret|password|example|default|development|moorage", re.IGNORECASE)
@@ -62,7 +68,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="MOORAGE_",
-        env_file=".env",
+        env_file=ENV_FILE,
         env_file_encoding="utf-8",
         extra="ignore",
         frozen=True,
@@ -94,7 +100,7 @@ class Settings(BaseSettings):
     proxies: Annotated[Words, AfterValidator(_networks)] = ()
     rate_limit: Annotated[int | None, Field(ge=0), Unset] = None
     rate_limit_anonymous: Annotated[int | None, Field(ge=0), Unset] = None
-    chat_backlog: int = Field(200, ge=0, description="Questions that may wait for a worker; 0 lets everybody in")
+    chat_backlog: int = Field(128, ge=0, description="Questions that may wait for a worker; 0 lets everybody in")
 
     database_url: SecretStr = SecretStr("")
     blobs_url: str = ""
@@ -111,11 +117,15 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=_plain("OPENAI_API_KEY"))
     openai_base_url: str = Field("", validation_alias=_plain("OPENAI_BASE_URL"))
     chat_model: str = "gpt-4o-mini"
+    models: Annotated[Path | None, Unset] = Field(None, description="A TOML file, see docs/operations.md")
+    context_tokens: int = Field(CONTEXT_TOKENS, ge=1024, le=10_000_000, description="Of the model above")
     first_token_seconds: float = Field(30.0, gt=0, le=110, description="A step of a turn ends after 120")
     token_gap_seconds: float = Field(15.0, gt=0, le=110)
+    history_tokens: int = Field(HISTORY_TOKENS, ge=200, le=100_000, description="Of earlier messages, word for word")
     embedder: Literal["local", "openai"] = "local"
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = Field(1536, ge=1, le=8192)
+    passage_tokens: int = Field(2500, ge=1, description="For the passages of an answer, counted cautiously")
     cache_dir: Path = Path("~/.cache/moorage")
     prices: Annotated[Path | None, Unset] = Field(None, description="A TOML file, see docs/operations.md")
     failpoints: str = Field("", description="Faults for tests, see infra/failpoints.py")
@@ -170,7 +180,7 @@ class Settings(BaseSettings):
     @property
     def talks(self) -> bool:
         """A language model is configured."""
-        return bool(self.openai_api_key.get_secret_value() or self.openai_base_url)
+        return bool(self.models or self.openai_api_key.get_secret_value() or self.openai_base_url)
 
     @property
     def database(self) -> str:
@@ -186,6 +196,11 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """Per-user folder of things built once: embedding model, Weaviate binary."""
         return self.cache_dir.expanduser()
+
+
+def variable(name: str) -> str:
+    """What the operator's file names instead of holding it; from the environment, then from `.env`, else empty."""
+    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
 
 
 def weak(key: str) -> bool:

@@ -22,7 +22,7 @@ LINE = ("purpose", "model", "outcome", "billable")
 CALLS = Counter("moorage_provider_calls_total", "Lines of the ledger", LINE)
 TOKENS = Counter("moorage_provider_tokens_total", "Tokens of the ledger's lines", (*LINE, "direction"))
 OVERSHOT = Counter("moorage_overshot_tokens_total", "Tokens that turns took beyond their reservations")
-MOST_MODELS = 20  # of a process; each makes up to 18 series
+MOST_MODELS = 20  # of a process; each makes up to 24 series
 OTHER = "other"
 
 

@@ -4,6 +4,7 @@ Import it only where one is configured: langchain-openai takes more than a secon
 """
 
 from infra.openai.answerer import OpenAIAnswerer, Patience
+from infra.openai.client import connections
 from infra.openai.embedder import OpenAIEmbedder
 
-__all__ = ["OpenAIAnswerer", "OpenAIEmbedder", "Patience"]
+__all__ = ["OpenAIAnswerer", "OpenAIEmbedder", "Patience", "connections"]

@@ -11,17 +11,19 @@ from typing import Any
 from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
 from langsmith import tracing_context
+from openai import DefaultAsyncHttpxClient
 
 from agents import prompts
 from agents.prompts import Message
 from domain.chat import Completion, Line, Prompt
-from domain.errors import ProviderMalformed, ProviderUnavailable, UnknownModel
+from domain.errors import MoorageError, ProviderMalformed, ProviderUnavailable, UnknownModel
 from domain.ports import Tokenizer
-from infra.openai.client import NO_KEY, OPENAI, TIMEOUT, is_openai, pool
+from infra.openai.client import NO_KEY, OPENAI, TIMEOUT, connections, is_openai
 from infra.openai.errors import translated
 from infra.openai.replies import believable, estimate, finish_of, name_of, scrub
 
 CONDENSED_TOKENS = 200  # of a rewritten question; admission reserves as many
+SUMMARIZED_TOKENS = 400  # by the provider's count; domain.window.SUMMARY_TOKENS by ours, with caution
 LONGEST_TOKEN = 8  # characters per token of any text worth reading: beyond, a model ignores `max_tokens`
 
 # langchain dumps replies of any shape through pydantic, which then warns with the provider's words in full.
@@ -64,8 +66,9 @@ class _Call:
         self.usage = dict(chunk.usage_metadata) if chunk.usage_metadata else self.usage
         self.finish = chunk.response_metadata.get("finish_reason") or self.finish
         self.answered_by = chunk.response_metadata.get("model_name") or self.answered_by
-        piece = scrub(str(chunk.text))[: self.room]
-        self.room -= len(piece)
+        said = str(chunk.text)
+        piece = scrub(said)[: max(self.room, 0)]
+        self.room -= len(said)  # what is scrubbed counts: it can be endless too
         self.pieces.append(piece)
         return piece
 
@@ -80,7 +83,7 @@ class _Call:
 class OpenAIAnswerer:
     """Answerer. Every model is built once and never changed: what belongs to one question goes with its call.
 
-    Both verbs raise UnknownModel, ProviderAuth, ProviderRateLimited, ProviderRefused, ProviderUnavailable,
+    All verbs raise UnknownModel, ProviderAuth, ProviderRateLimited, ProviderRefused, ProviderUnavailable,
     ProviderMalformed or ContextTooLong, and never try twice.
     """
 
@@ -88,36 +91,59 @@ class OpenAIAnswerer:
     talks = True
 
     def __init__(
-        self, *, base_url: str, api_key: str, model: str, tokenizer: Tokenizer, patience: Patience | None = None
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        model: str,
+        tokenizer: Tokenizer,
+        patience: Patience | None = None,
+        shared: DefaultAsyncHttpxClient | None = None,
     ) -> None:
+        """`shared` connections are closed by whoever made them; without them it has its own."""
         self.models = (model,)
         self._base_url = base_url or OPENAI
         self._api_key = api_key or NO_KEY
         self._tokenizer = tokenizer
         self._patience = patience or Patience()
-        self._pool = pool()
+        self._own = None if shared else connections()
+        self._pool = shared or self._own
         self._built = {name: self._build(name) for name in self.models}
 
     async def answer(self, prompt: Prompt) -> AsyncIterator[str | Completion]:
         """Pieces, then one Completion. Closing the iterator or cancelling its reader ends the provider's call."""
-        messages = prompts.answer(prompt, prompts.marker())
+        messages = prompts.answer(prompt, prompt.marker or prompts.marker())
         call = _Call(self._name(prompt.model), messages, prompt.temperature, prompt.max_tokens)
         async with aclosing(self._pieces(call)) as pieces:
             async for piece in pieces:
                 yield piece
         yield await self._completion(call, call.text)
 
-    async def condense(self, question: str, history: Sequence[Line], model: str | None) -> Completion:
+    async def condense(
+        self, question: str, history: Sequence[Line], model: str | None, *, summary: str = ""
+    ) -> Completion:
         """The question in one line that stands alone."""
-        messages = prompts.condense(question, history, prompts.marker())
+        messages = prompts.condense(question, history, prompts.marker(), summary=summary)
         call = _Call(self._name(model), messages, 0.0, CONDENSED_TOKENS)
+        await self._read(call)
+        return await self._completion(call, " ".join(call.text.split()))
+
+    async def summarize(self, summary: str, lines: Sequence[Line], model: str | None) -> Completion:
+        """One summary of a summary and what was said after it."""
+        messages = prompts.summarize(summary, lines, prompts.marker())
+        call = _Call(self._name(model), messages, 0.0, SUMMARIZED_TOKENS)
+        await self._read(call)
+        return await self._completion(call, call.text.strip())
+
+    async def aclose(self) -> None:
+        if self._own is not None:
+            await self._own.aclose()
+
+    async def _read(self, call: _Call) -> None:
+        """All of it, for nobody who waits for words."""
         async with aclosing(self._pieces(call)) as pieces:
             async for _ in pieces:
                 pass
-        return await self._completion(call, " ".join(call.text.split()))
-
-    async def aclose(self) -> None:
-        await self._pool.aclose()
 
     async def _pieces(self, call: _Call) -> AsyncGenerator[str, None]:
         said = [(message["role"], message["content"]) for message in call.messages]
@@ -134,7 +160,7 @@ class OpenAIAnswerer:
                     yield piece
                 if call.overrun():
                     return
-                chunk = await _next(chunks, wait)
+                chunk = await _next(chunks, wait, ended=bool(call.finish))
 
     async def _completion(self, call: _Call, text: str) -> Completion:
         if not call.finish:
@@ -191,8 +217,15 @@ class OpenAIAnswerer:
         return self._api_key
 
 
-async def _next(chunks: AsyncIterator[AIMessageChunk], seconds: float) -> AIMessageChunk | None:
-    """The next chunk, None after the last one."""
-    with translated():
-        async with asyncio.timeout(seconds):
-            return await anext(chunks, None)
+async def _next(chunks: AsyncIterator[AIMessageChunk], seconds: float, *, ended: bool = False) -> AIMessageChunk | None:
+    """The next chunk, None after the last one. All of the text is there once a reply has `ended`: what comes then can
+    only say what it cost, and no fault of it is a reason to take the text back.
+    """
+    try:
+        with translated():
+            async with asyncio.timeout(seconds):
+                return await anext(chunks, None)
+    except MoorageError:
+        if ended:
+            return None
+        raise

@@ -10,7 +10,7 @@ from openai.types import CreateEmbeddingResponse
 from domain import analysis, chunking
 from domain.errors import ContextTooLong, DimensionMismatch, ProviderMalformed
 from domain.search import Embedded, Generation, Relevance, Vectors
-from infra.openai.client import NO_KEY, OPENAI, TIMEOUT, pool
+from infra.openai.client import NO_KEY, OPENAI, TIMEOUT, connections
 from infra.openai.errors import translated
 from infra.openai.replies import name_of
 
@@ -40,7 +40,7 @@ class OpenAIEmbedder:
         self.model = model
         self._dimensions = dimensions
         self._seconds = query_seconds, passages_seconds
-        self._pool = pool()
+        self._pool = connections()
         self._client = AsyncOpenAI(
             base_url=base_url or OPENAI,
             api_key=api_key or NO_KEY,

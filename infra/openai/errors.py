@@ -27,8 +27,8 @@ LIMITING = {"rate_limit_exceeded", "429"}
 OUR_KEY = {"invalid_api_key", "401", "403"}
 REFUSING = {"content_filter", "content_policy_violation", "400", "404", "422"}
 
-# What malformed replies raise inside the SDK and langchain: bad JSON, fields missing or of another type.
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+# What malformed replies raise inside the SDK and langchain: bad JSON or too deep, fields missing or of another type.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @contextmanager
@@ -48,6 +48,8 @@ def translated() -> Iterator[None]:
 
 def meaning(error: openai.APIError) -> MoorageError:
     """The domain's name for a vendor's error. Codes and statuses decide, never the text."""
+    if isinstance(error.__cause__, MoorageError):  # raised by us while the SDK was reading
+        return error.__cause__
     names = {error.code, error.type} - {None}
     if isinstance(error, ContextOverflowError) or names & TOO_LONG:
         return ContextTooLong()
@@ -65,7 +67,7 @@ def meaning(error: openai.APIError) -> MoorageError:
 def _by_status(status: int, error: openai.APIStatusError) -> MoorageError:
     detail = f"{status} from the model provider."
     if status in (401, 403):
-        return ProviderAuth(f"{detail} The operator must check OPENAI_API_KEY and OPENAI_BASE_URL.")
+        return ProviderAuth(f"{detail} {ProviderAuth.detail}")
     if status == 429:
         return ProviderRateLimited(detail, retry_after=retry_after(error))
     if status >= 500 or status in (408, 409, 425):
@@ -73,7 +75,7 @@ def _by_status(status: int, error: openai.APIStatusError) -> MoorageError:
     if status == 413:
         return ContextTooLong(detail)
     if status in (301, 302, 303, 307, 308, 404):
-        return ProviderRefused(f"{detail} The operator must check OPENAI_BASE_URL and the configured model's name.")
+        return ProviderRefused(f"{detail} The operator must check the model's address and name.")
     return ProviderRefused(detail)
 
 

@@ -13,12 +13,16 @@ UNSEEN = 4096  # tokens a provider may add that we do not see: chat templates, i
 LONGEST_NAME = 128
 REPLACEMENT = "\ufffd"
 
-_SCRUB: dict[int, str] = {code: "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n"}
+_ESCAPES = dict.fromkeys((0x1B, 0x9B), "")
+_SCRUB = {code: "" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\x1b\x9b"}
 _SCRUB |= dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)
 
 
 def scrub(text: str) -> str:
-    """Lone surrogates become U+FFFD, control characters except tab and newline vanish."""
+    """Lone surrogates become U+FFFD, control characters except tab, newline and escape vanish.
+
+    Escape begins terminal sequences, which come in pieces: `domain/visible.py` takes them out of all of them together.
+    """
     return text if text.isascii() and text.isprintable() else text.translate(_SCRUB)
 
 
@@ -33,7 +37,7 @@ def finish_of(reason: str) -> Finish:
 
 def name_of(model: object, asked: str) -> str:
     """The model that really answered, as far as the provider says so."""
-    return scrub(model)[:LONGEST_NAME] if isinstance(model, str) and model else asked
+    return scrub(model).translate(_ESCAPES)[:LONGEST_NAME] if isinstance(model, str) and model else asked
 
 
 def believable(

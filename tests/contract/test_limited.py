@@ -132,7 +132,7 @@ async def test_an_answer_comes_through_piece_by_piece(answerer: LimitedAnswerer)
     assert "".join(map(str, pieces)) == completion.text
 
 
-async def test_answers_and_condensed_questions_share_a_pause(
+async def test_answers_condensed_questions_and_summaries_share_a_pause(
     answerer: LimitedAnswerer, provider: ScriptedProvider
 ) -> None:
     provider.script(Fault(status=429, retry_after=30))
@@ -141,6 +141,8 @@ async def test_answers_and_condensed_questions_share_a_pause(
         await read(answerer)
     with pytest.raises(ProviderRateLimited):
         await answerer.condense("And then?", [Line(Speaker.USER, "Is it open?")], None)
+    with pytest.raises(ProviderRateLimited):
+        await answerer.summarize("", [Line(Speaker.USER, "Is it open?")], None)
 
     assert len(provider.calls) == 1
 

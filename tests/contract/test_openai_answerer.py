@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -97,6 +98,7 @@ async def test_usage_is_what_the_provider_counted(answerer: OpenAIAnswerer, prov
     assert not completion.estimated
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")  # as the adapter does for good
 @pytest.mark.parametrize(
     "usage",
     [
@@ -106,11 +108,26 @@ async def test_usage_is_what_the_provider_counted(answerer: OpenAIAnswerer, prov
         {"prompt_tokens": 10**9, "completion_tokens": 10, "total_tokens": 10**9 + 10},
         {"prompt_tokens": 300, "completion_tokens": 10**9, "total_tokens": 10**9},
         {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None},
+        {"prompt_tokens": CANARY, "completion_tokens": 1},
+        {"prompt_tokens": float("nan"), "completion_tokens": float("inf")},
+        {"prompt_tokens": 1.5, "completion_tokens": 1},
+        {"prompt_tokens": 300},
     ],
-    ids=["absent", "negative", "zero", "absurd prompt", "absurd completion", "null"],
+    ids=[
+        "absent",
+        "negative",
+        "zero",
+        "absurd prompt",
+        "absurd completion",
+        "null",
+        "words",
+        "nan",
+        "fraction",
+        "half",
+    ],
 )
 async def test_a_usage_that_cannot_be_true_is_estimated(
-    answerer: OpenAIAnswerer, provider: ScriptedProvider, usage: dict[str, int]
+    answerer: OpenAIAnswerer, provider: ScriptedProvider, usage: dict[str, Any]
 ) -> None:
     provider.script(Fault(usage=usage))
 
@@ -147,7 +164,18 @@ async def test_surrogates_and_control_characters_do_not_get_in(
 
     pieces, completion = await read(answerer)
 
-    assert "".join(pieces) == completion.text == "red [31m\ufffd nul tab\t line\n c1 한국어"
+    # Terminal sequences come in pieces, and are taken out of all of them together.
+    assert "".join(pieces) == completion.text == "red \x1b[31m\ufffd nul tab\t line\n c1\x9b 한국어"
+
+
+async def test_control_characters_without_end_are_too_long_too(
+    answerer: OpenAIAnswerer, provider: ScriptedProvider
+) -> None:
+    provider.script(Fault(text="A word. " + "\x00" * 10_000 + " Another."))
+
+    _, completion = await read(answerer, replace(PROMPT, max_tokens=16))
+
+    assert (completion.text, completion.finish) == ("A word. ", Finish.LENGTH)
 
 
 async def test_the_digest_is_of_the_messages_that_were_sent(
@@ -219,6 +247,26 @@ async def test_a_question_is_condensed_to_one_line_within_its_limit(
     assert completion.prompt_tokens == provider.calls[0].prompt_tokens
 
 
+async def test_a_question_is_condensed_with_the_summary_of_what_was_said_before(
+    answerer: OpenAIAnswerer, provider: ScriptedProvider
+) -> None:
+    await answerer.condense("강은요?", HISTORY, None, summary="사용자는 파리를 여행한다.")
+
+    assert "summary: 사용자는 파리를 여행한다.\nuser: What is" in provider.calls[0].messages[-1]["content"]
+
+
+async def test_a_summary_keeps_its_lines_and_its_limit(answerer: OpenAIAnswerer, provider: ScriptedProvider) -> None:
+    provider.manners.answer = lambda ask: "They talk of Paris.\nThe river is the Seine.\n"
+
+    completion = await answerer.summarize("They talk of France.", HISTORY, None)
+
+    assert completion.text == "They talk of Paris.\nThe river is the Seine."
+    call = provider.calls[0]
+    assert (call.max_tokens, call.temperature) == (400, 0.0)
+    assert "summary: They talk of France.\nuser: What is" in call.messages[-1]["content"]
+    assert (completion.prompt_tokens, completion.completion_tokens) == (call.prompt_tokens, call.completion_tokens)
+
+
 async def test_a_model_that_is_not_configured_is_refused_without_a_call(
     answerer: OpenAIAnswerer, provider: ScriptedProvider
 ) -> None:
@@ -267,7 +315,6 @@ FAULTS = {
     "no JSON": (Fault.malformed(f"data: {{{CANARY}\n\n"), ProviderMalformed),
     "JSON of another shape": (Fault.malformed(f'data: ["{CANARY}"]\n\n'), ProviderMalformed),
     "choices of another shape": (Fault.malformed(f'data: {{"choices": ["{CANARY}"]}}\n\n'), ProviderMalformed),
-    "usage in words": (Fault(usage={"prompt_tokens": CANARY, "completion_tokens": 1}), ProviderMalformed),
     "no text": (Fault(text=""), ProviderMalformed),
     "blank text": (Fault(text=" \n "), ProviderMalformed),
 }
@@ -336,6 +383,12 @@ async def test_silence_has_a_limit_and_ends_the_call(provider: ScriptedProvider,
         calls = await provider.idle()
 
     assert [call.status for call in calls] == [LEFT]
+
+
+async def test_an_endpoint_that_fails_at_tls_is_unavailable(provider: ScriptedProvider) -> None:
+    async with aclosing(answerer_at(provider.base_url.replace("http://", "https://"))) as answerer:
+        with pytest.raises(ProviderUnavailable):
+            await read(answerer)
 
 
 async def test_nobody_listening_is_unavailable() -> None:

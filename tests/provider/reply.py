@@ -45,7 +45,9 @@ class Reply:
         elif self.fault.status is not None or self.fault.largest is not None:
             self._refuse(self.fault.status or 413)
         elif self.fault.body is not None:
-            self.writer.write(wire.whole(200, self.fault.body.encode(), _content_type(self.fault.body)))
+            self.writer.write(
+                wire.whole(200, self.fault.body.encode(errors="surrogateescape"), _content_type(self.fault.body))
+            )
         elif self.ask.kind == "models":
             self._finish(bodies.models(self.manners.models))
         elif self.ask.kind == "embedding":

@@ -53,7 +53,7 @@ class Fault:
     cut_at: int | None = None  # tokens that are sent before the connection is reset
     end_at: int | None = None  # tokens that are sent before the stream ends politely, without a finish reason
     error_at: int | None = None  # tokens that are sent before an error event with `code`
-    body: str | None = None  # this body with status 200 in place of any reply
+    body: str | None = None  # this body with status 200 in place of any reply; "\udcff" in it is the byte FF
     text: str | None = None  # this answer, raw: it may hold what no tokenizer would make
     usage: dict[str, Any] | None = None  # in place of the true one; {}: none
     finish: str | None = None

@@ -19,10 +19,13 @@ TOKENS_PER_WORD = 1.3
 TOKENS_PER_MESSAGE = 4
 NOTHING_FOUND = "The documents do not say."
 CONDENSE = prompts.load("condense")[:40]
+SUMMARIZE = prompts.load("summarize")[:40]
+REMEMBERED = 100  # words of a summary
 
 _PIECE = re.compile(r"\s*\S+")
 _PASSAGE = re.compile(r"^\[1\] ([0-9a-f]+)[^\n]*\n(.*?)\n\n(?:\[2\] )?\1", re.MULTILINE | re.DOTALL)
 _ASKED = re.compile(r"^user: (.*)$", re.MULTILINE)
+_SUMMARY = re.compile(r"^summary: (.*)$", re.MULTILINE)
 
 
 def tokens(words: int) -> int:
@@ -53,10 +56,13 @@ def pieces(text: str, max_tokens: int | None) -> tuple[list[str], bool]:
 
 
 def obedient(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The first sentence of the first passage, cited; a question with the one before it when that is asked; an echo."""
+    """The first sentence of the first passage, cited; a question with the one before it, or what was summarized and
+    asked so far, when that is wanted; an echo."""
     last = content(messages[-1]) if messages else ""
     if messages and content(messages[0]).startswith(CONDENSE):
         return " ".join([*_ASKED.findall(last)[-1:], last.rpartition("Question: ")[2]])
+    if messages and content(messages[0]).startswith(SUMMARIZE):
+        return " ".join(" ".join([*_SUMMARY.findall(last), *_ASKED.findall(last)]).split()[:REMEMBERED])
     if passage := _PASSAGE.search(last):
         start, end = next(sentences(passage[2]), (0, 0))
         return f"{passage[2][start:end]} [1]" if end else NOTHING_FOUND
