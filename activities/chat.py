@@ -1,29 +1,39 @@
-"""The work of a turn's nodes: recall, condense, retrieve, answer."""
+"""The work of a turn's nodes: recall, summarize, condense, retrieve, answer."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from temporalio import activity
 
+from activities.asking import first_available, within_context
 from activities.context import attempt, cancelled_on_request, operation_ids, principal_of
 from activities.heartbeat import heartbeating
 from activities.meter import Asked, Call, Meter
+from activities.passages import Reader
 from activities.retrieval import Find, Retriever
+from activities.timings import since
+from activities.window import Recollection
 from agents import prompts
-from agents.options import CONDENSE_CALLS
+from agents.options import CONDENSE_CALLS, SUMMARIZE_CALLS
 from agents.prompts import Message
 from agents.state import TurnRef
 from domain.accounts import Principal
-from domain.chat import WINDOW, Answer, Completion, Finish, Line, Prompt, Speaker, Turn, not_found
-from domain.citations import Markers, cite, unquoted
+from domain.chat import Answer, AsOf, Completion, Finish, Line, Prompt, Speaker, Turn, not_found, withheld
+from domain.citations import cite, unquoted
+from domain.context import TRIMMED, trimmed
 from domain.errors import EarlierTurnOpen, NotFound, Permanent, ProviderMalformed
 from domain.events import EventKind
-from domain.ports import Answerer, Events, Tokenizer, TurnRecords, Voice, Windows
+from domain.models import FALLBACK, Model, Models
+from domain.output import Output, one_line, tame
+from domain.ports import Answerer, Events, Tokenizer, TurnRecords, Voice
 from domain.usage import Delivery, ProviderCall, Purpose, cautious
+from domain.window import SUMMARY_TOKENS, Past
+
+LONGEST_QUERY = 1_000  # characters of a rewritten question
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +41,11 @@ class ChatActivities:
     """Built by the worker with real ports; the graph names the methods."""
 
     turns: TurnRecords
-    windows: Windows
+    recollection: Recollection
     retriever: Retriever
+    reader: Reader
     answerer: Answerer
+    models: Models
     tokenizer: Tokenizer
     meter: Meter
     events: Events
@@ -42,40 +54,95 @@ class ChatActivities:
         """Wait for the earlier turn, then see what there is to refer to."""
         principal, turn = await self._turn(state)
         await self._earlier_is_over(principal, turn)
-        history = await self._history(principal, turn)
-        return {"history": len(history), "use_rag": turn.use_rag}
+        past = await self.recollection.past(principal, turn)
+        summing_up = self.answerer.talks and turn.origin is None  # a rerun's past does not grow
+        left_out = past.left_out(self.recollection.tokens) if summing_up else ()
+        return {"history": len(self._window(past)), "left_out": len(left_out), "use_rag": turn.use_rag}
+
+    async def summarize(self, state: TurnRef) -> dict[str, Any]:
+        """Summarize what the window leaves out, once. When the model fails twice the window has to do."""
+        principal, turn = await self._turn(state)
+        past = await self.recollection.stored(principal, turn)  # an earlier attempt may have come so far
+        if past.left_out(self.recollection.tokens) and not await self._summarized(principal, turn, past):
+            await self.turns.note_flag(principal, turn, "summary_failed")
+            return {"flags": ["summary_failed"]}
+        return {"flags": []}
+
+    async def _summarized(self, principal: Principal, turn: Turn, past: Past) -> bool:
+        """False when the model failed: an answer without the summary is better than none."""
+        if attempt() > SUMMARIZE_CALLS:
+            return False
+        began, ops = time.perf_counter(), operation_ids()
+        left_out = past.left_out(self.recollection.tokens)
+        lines = [line for exchange in left_out for line in exchange.lines]
+        sent = prompts.summarize(past.summary, lines, prompts.marker())
+
+        async def ask(model: Model) -> None:
+            async with self._call(principal, turn, Purpose.SUMMARY, sent, model, next(ops)) as call:
+                completion = await self.answerer.summarize(past.summary, lines, model.name)
+                assert completion is not None
+                summary, _ = tame(completion.text)
+                if not summary:
+                    raise ProviderMalformed("empty: nothing of the summary may be kept.")
+                summary, until = await self._short(summary), left_out[-1].seq
+                told: dict[str, Any] = {"calls": [_reply(call, completion)], "timings": {"summarize": since(began)}}
+                told |= {"prompts": prompts.used("summarize")}
+                await self.turns.note_summary(principal, turn, summary, until, after=past.until, **told)
+
+        if not await self._tried(turn, ask):
+            return False
+        await self.recollection.stored(principal, turn)
+        return True
 
     async def condense(self, state: TurnRef) -> dict[str, Any]:
         """Make a question that stands alone, once. When the model fails twice the raw question has to do."""
         principal, turn = await self._turn(state)
         if turn.query is not None:  # an earlier attempt came so far
             return {"flags": list(turn.flags)}
-        history = await self._history(principal, turn)
-        if self.answerer.talks and await self._condensed(principal, turn, history):
-            return {"flags": []}
+        past = await self.recollection.past(principal, turn)
+        if self.answerer.talks and await self._condensed(principal, turn, past):
+            return {"flags": list(turn.flags)}
         flags = ["condense_failed"] if self.answerer.talks else []
-        await self.turns.note_query(principal, turn, with_earlier_question(turn.question, history), flags=flags)
-        return {"flags": flags}
+        query = with_earlier_question(turn.question, self._window(past))
+        await self.turns.note_query(principal, turn, query, flags=flags)
+        return {"flags": [*turn.flags, *flags]}
 
-    async def _condensed(self, principal: Principal, turn: Turn, history: Sequence[Line]) -> bool:
+    async def _condensed(self, principal: Principal, turn: Turn, past: Past) -> bool:
         """False when the model failed: a refused rewriting is no reason to refuse the answer."""
         if attempt() > CONDENSE_CALLS:
             return False
-        began = time.perf_counter()
-        sent = prompts.condense(turn.question, history, prompts.marker())
-        try:
-            async with heartbeating(), self._call(principal, turn, Purpose.CONDENSE, sent) as call:
-                completion = await self.answerer.condense(turn.question, history, turn.model)
+        began, ops = time.perf_counter(), operation_ids()
+        history = self._window(past)
+        sent = prompts.condense(turn.question, history, prompts.marker(), summary=past.summary)
+
+        async def ask(model: Model) -> None:
+            async with self._call(principal, turn, Purpose.CONDENSE, sent, model, next(ops)) as call:
+                completion = await self.answerer.condense(turn.question, history, model.name, summary=past.summary)
                 assert completion is not None
-                calls, timings = [_reply(call, completion)], {"condense": _since(began)}
-                await self.turns.note_query(principal, turn, completion.text, flags=[], calls=calls, timings=timings)
+                calls, timings = [_reply(call, completion)], {"condense": since(began)}
+                query, flags = one_line(completion.text, LONGEST_QUERY)
+                query = query or with_earlier_question(turn.question, history)
+                used = prompts.used("condense")
+                await self.turns.note_query(
+                    principal, turn, query, flags=flags, calls=calls, prompts=used, timings=timings
+                )
+
+        return await self._tried(turn, ask)
+
+    async def _tried(self, turn: Turn, ask: Callable[[Model], Awaitable[None]]) -> bool:
+        """False when no model can do it; what may pass raises, and is tried again."""
+        try:
+            async with heartbeating():
+                await first_available(self.models.chain(turn.model), ask)
         except Permanent:
             return False
         return True
 
     async def retrieve(self, state: TurnRef) -> dict[str, Any]:
-        """Find passages for the question and keep them with the turn."""
+        """Choose passages for the question and keep them with the turn."""
         principal, turn = await self._turn(state)
+        if turn.as_of is AsOf.THEN:  # it has them from the turn that it is a rerun of
+            return {"passages": len(turn.passages)}
         if turn.collection_id is None:
             raise NotFound("The collection of this turn is gone.")
         find = Find(
@@ -85,9 +152,12 @@ class ChatActivities:
             document_ids=turn.document_ids,
             filters=list(turn.filters.values()),
         )
-        found = await self.retriever.find(principal, find, op_id=next(operation_ids()), workflow_id=turn.workflow_id)
-        timings = {"embed": found.timings["embed"], "search": found.timings["search"]}
-        await self.turns.note_passages(principal, turn, found.passages, relevant=found.relevant, timings=timings)
+        chosen = await self.retriever.choose(principal, find, op_id=next(operation_ids()), workflow_id=turn.workflow_id)
+        found = await self.reader.widen(principal, chosen, turn.k)
+        timings = {stage: found.timings[stage] for stage in ("embed", "search", "widen")}
+        hits = [candidate.hit for candidate in found.candidates]
+        told: dict[str, Any] = {"relevant": found.relevant, "found": hits, "timings": timings}
+        await self.turns.note_passages(principal, turn, found.passages, **told)
         return {"passages": len(found.passages)}
 
     async def answer(self, state: TurnRef) -> dict[str, Any]:
@@ -106,41 +176,65 @@ class ChatActivities:
     async def _answer(self, principal: Principal, turn: Turn) -> Turn:
         """Without evidence no model is asked: it could only invent."""
         began = time.perf_counter()
-        history = await self._history(principal, turn)
+        past = await self.recollection.past(principal, turn)
         if turn.use_rag and not turn.relevant:
             unasked = Completion(text=not_found(turn.question), model="", finish=Finish.NOT_FOUND)
             async with self.events.speak(principal, turn.workflow_id, attempt()) as voice:
                 voice.say(unasked.text)
-            return await self._commit(principal, turn, history, unasked, [], began)
-        prompt = _prompt(turn, history)
-        sent = prompts.answer(prompt, prompts.marker()) if self.answerer.billable else []  # to be counted
-        async with heartbeating(), self._call(principal, turn, Purpose.CHAT, sent) as call:
-            completion = await self._complete(principal, turn, prompt, call)
-            return await self._commit(principal, turn, history, completion, [_reply(call, completion)], began)
+            return await self._commit(principal, turn, past, unasked, [], began)
+        return await self._asked(principal, turn, past, began)
 
-    async def _complete(self, principal: Principal, turn: Turn, prompt: Prompt, call: Call) -> Completion:
+    async def _asked(self, principal: Principal, turn: Turn, past: Past, began: float) -> Turn:
+        """Every model that is asked is a call of its own in the ledger; one reply is kept."""
+        whole, told, ops = _prompt(turn, self._window(past), past.summary), list[str](), operation_ids()
+
+        async def ask(model: Model, prompt: Prompt) -> Turn:
+            sent = prompts.answer(prompt, prompt.marker) if self.answerer.billable else []  # to be counted
+            given = _given(turn, whole, prompt, self.models)
+            async with self._call(principal, turn, Purpose.CHAT, sent, model, next(ops)) as call:
+                completion = await self._complete(principal, given, prompt, call, told)
+                return await self._commit(principal, given, past, completion, [_reply(call, completion)], began)
+
+        async with heartbeating():
+            return await first_available(
+                self.models.chain(turn.model),
+                lambda model: within_context(model, whole, self.tokenizer, ask, told),
+                told,
+            )
+
+    async def _complete(
+        self, principal: Principal, turn: Turn, prompt: Prompt, call: Call, told: list[str]
+    ) -> Completion:
         """What is told on the way is what will be kept, letter by letter; also by whoever stops it."""
-        told: list[str] = []
+        output = self._output(prompt)
         try:
             async with self.events.speak(principal, turn.workflow_id, attempt()) as voice:
-                voice.show([asdict(source) for source in unquoted(prompt.passages)])
-                return await self._read(prompt, call, voice, told)
+                return await self._read(prompt, output, call, voice, told)
         except asyncio.CancelledError:
             if cancelled_on_request():
-                await self._keep_said(principal, turn, call, "".join(told))
+                await self._keep_said(principal, turn, call, "".join(told), output.flags)
             raise
 
-    async def _read(self, prompt: Prompt, call: Call, voice: Voice, told: list[str]) -> Completion:
-        markers = Markers(len(prompt.passages))
+    async def _read(self, prompt: Prompt, output: Output, call: Call, voice: Voice, told: list[str]) -> Completion:
         async for piece in self.answerer.answer(prompt):
-            told.append(markers.rest() if isinstance(piece, Completion) else markers.feed(piece))
-            voice.say(told[-1])
+            said = output.rest() if isinstance(piece, Completion) else output.feed(piece)
+            if isinstance(piece, Completion) and output.flags and not _says("".join([*told, said])):
+                said += f"\n\n{withheld(prompt.question)}" if told or said else withheld(prompt.question)
+            if said and not told:  # from now on it is this model's answer, from these passages
+                voice.show([asdict(source) for source in unquoted(prompt.passages)])
+            if said:
+                told.append(said)
+                voice.say(said)
             if isinstance(piece, Completion):
-                return piece
+                return replace(piece, text="".join(told), flags=output.flags)
             call.hear(piece)
         raise ProviderMalformed("The reply ended without its final part.")
 
-    async def _keep_said(self, principal: Principal, turn: Turn, call: Call, said: str) -> None:
+    def _output(self, prompt: Prompt) -> Output:
+        rules = prompts.rules(prompt, prompt.marker) if self.answerer.talks else ""
+        return Output(len(prompt.passages), rules=rules, code=prompt.marker)
+
+    async def _keep_said(self, principal: Principal, turn: Turn, call: Call, said: str, flags: tuple[str, ...]) -> None:
         line = await self.meter.cancelled(call)
         partial = Completion(
             text=said,
@@ -149,6 +243,7 @@ class ChatActivities:
             prompt_tokens=line.prompt_tokens,
             completion_tokens=line.completion_tokens,
             estimated=line.delivery is Delivery.ESTIMATED,
+            flags=flags,
         )
         answer = await self._cited(turn, partial)
         await self.turns.keep_said(principal, turn, answer, [line])
@@ -157,16 +252,16 @@ class ChatActivities:
         self,
         principal: Principal,
         turn: Turn,
-        history: Sequence[Line],
+        past: Past,
         completion: Completion,
         calls: Sequence[ProviderCall],
         began: float,
     ) -> Turn:
         answer = await self._cited(turn, completion)
-        timings = {"answer": _since(began)}
+        timings = {"answer": since(began)}
         committed = await self.turns.commit_answer(principal, turn, answer, calls, timings=timings)
-        lines = [*history, Line(Speaker.USER, turn.question), Line(Speaker.ASSISTANT, answer.text)]
-        await self.windows.put(principal, turn.conversation_id, turn.seq + 1, lines[-WINDOW:])
+        if turn.origin is None:  # nobody asks on beside a rerun
+            await self.recollection.answered(principal, turn, past, answer)
         return committed
 
     async def _cited(self, turn: Turn, completion: Completion) -> Answer:
@@ -181,17 +276,18 @@ class ChatActivities:
             answer_tokens=cautious((await self.tokenizer.counts([cited.text]))[0]),
             sources=cited.sources,
             prompt_digest=completion.prompt_digest,
-            flags=cited.flags,
+            flags=(*turn.flags, *completion.flags, *cited.flags),
+            prompts=prompts.used("answer" if turn.use_rag else "chat") if completion.prompt_digest else {},
         )
 
     def _call(
-        self, principal: Principal, turn: Turn, purpose: Purpose, sent: Sequence[Message]
+        self, principal: Principal, turn: Turn, purpose: Purpose, sent: Sequence[Message], model: Model, op_id: str
     ) -> AbstractAsyncContextManager[Call]:
         asked = Asked(
-            op_id=next(operation_ids()),
+            op_id=op_id,
             workflow_id=turn.workflow_id,
             purpose=purpose,
-            model=turn.model or self.answerer.models[0],
+            model=model.called,
             sent=[message["content"] for message in sent],
             billable=self.answerer.billable,
         )
@@ -208,15 +304,13 @@ class ChatActivities:
         if earlier.outcome is None:
             raise EarlierTurnOpen
 
-    async def _history(self, principal: Principal, turn: Turn) -> list[Line]:
-        """The window before this turn: from Redis, else from the database and then into Redis."""
-        if turn.seq == 1:
-            return []
-        kept = await self.windows.get(principal, turn.conversation_id, turn.seq)
-        if kept is None:
-            kept = await self.turns.window(principal, turn.conversation_id, turn.seq, WINDOW)
-            await self.windows.put(principal, turn.conversation_id, turn.seq, kept)
-        return kept
+    def _window(self, past: Past) -> tuple[Line, ...]:
+        return past.window(self.recollection.tokens)
+
+    async def _short(self, summary: str) -> str:
+        """Of a model that was told how much to write and wrote more."""
+        tokens = cautious((await self.tokenizer.counts([summary]))[0])
+        return (await self.recollection.fitted(summary, tokens, SUMMARY_TOKENS))[0]
 
 
 def short_steps(nodes: ChatActivities) -> list[Callable[..., Any]]:
@@ -239,7 +333,11 @@ def with_earlier_question(question: str, history: Sequence[Line]) -> str:
     return f"{earlier[-1]} {question}" if earlier else question
 
 
-def _prompt(turn: Turn, history: Sequence[Line]) -> Prompt:
+def _says(text: str) -> bool:
+    return any(map(str.isalnum, text))
+
+
+def _prompt(turn: Turn, history: Sequence[Line], summary: str) -> Prompt:
     return Prompt(
         question=turn.question,
         passages=turn.passages if turn.use_rag else (),
@@ -249,7 +347,16 @@ def _prompt(turn: Turn, history: Sequence[Line]) -> Prompt:
         temperature=turn.temperature,
         max_tokens=turn.max_tokens,
         query=turn.query or turn.question,
+        summary=summary,
+        marker=prompts.marker(),
     )
+
+
+def _given(turn: Turn, whole: Prompt, sent: Prompt, models: Models) -> Turn:
+    """The turn as this model is asked it: its sources are the passages that were sent, numbered as they were."""
+    flags = [FALLBACK] if sent.model != models.named(turn.model).name else []
+    flags += [TRIMMED] if trimmed(whole, sent) else []
+    return replace(turn, passages=sent.passages, flags=(*turn.flags, *flags))
 
 
 def _reply(call: Call, completion: Completion) -> ProviderCall:
@@ -259,7 +366,3 @@ def _reply(call: Call, completion: Completion) -> ProviderCall:
         completion.completion_tokens,
         estimated=completion.estimated,
     )
-
-
-def _since(began: float) -> float:
-    return round(1000 * (time.perf_counter() - began), 2)

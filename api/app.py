@@ -3,11 +3,12 @@
 from fastapi import FastAPI
 
 from api import errors
+from api.admission import Admission
 from api.edge import BodyLimit, Edge
 from api.gate import Gate, Origins
 from api.load import Load
 from api.pace import AddressPace
-from api.routes import accounts, chat, documents, health, keys, runs, search, usage, users
+from api.routes import accounts, answers, chat, documents, health, keys, models, runs, search, usage, users
 from api.routing import StrictRoute
 from infra.services import Services
 from infra.version import VERSION
@@ -25,8 +26,9 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.admission = Admission(services)
     app.state.load = Load(services)
-    for module in (accounts, keys, users, chat, documents, search, runs, usage, health):
+    for module in (accounts, keys, users, chat, answers, models, documents, search, runs, usage, health):
         lax = [route for route in module.router.routes if not isinstance(route, StrictRoute)]
         assert not lax, f"{module.__name__}: make its router with api.routing.Router"
         app.include_router(module.router)

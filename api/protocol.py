@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from typing import Any, cast
 
 import h11
@@ -14,6 +15,12 @@ from domain.errors import DeadlineExceeded, MalformedRequest, MoorageError
 from domain.names import new_id
 
 SILENCE = 15.0  # seconds without a byte while one is awaited, and for all headers of a request together
+# Seconds between two requests: longer than clients (httpx 5, nginx 60) reuse a connection. Whoever sends on it just as
+# we close it gets a reset instead of an answer.
+KEEP_ALIVE = 75
+# Bytes of an answer that the kernel may hold unsent: left alone it takes megabytes for a client that does not read, and
+# nobody notices for as long.
+UNSENT = 131_072
 
 _log = structlog.get_logger()
 
@@ -29,6 +36,8 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
+        if hasattr(socket, "TCP_NOTSENT_LOWAT") and (connection := transport.get_extra_info("socket")):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self._heard = self._began = self.loop.time()
         self._deadline = self.loop.call_later(self.silence, self._look)
 

@@ -1,16 +1,28 @@
 """Rows as the caller sees them."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 
 from api.schemas.accounts import Account
-from api.schemas.chat import ChatLinks, ChatResponse, Message, Source, TokenUsage
+from api.schemas.chat import (
+    ChatLinks,
+    ChatResponse,
+    Conversation,
+    ExportedAnswer,
+    HistoryMessage,
+    Message,
+    Source,
+    TokenUsage,
+)
 from api.schemas.documents import Document, Pending, SearchResult
+from api.schemas.models import Model, Price
 from api.schemas.runs import Progress, Run, RunError, RunLinks
 from api.schemas.usage import UsageEvent
-from domain import accounts, documents, search
+from domain import accounts, chat, documents, models, search
 from domain.chat import Speaker, Turn
 from domain.errors import Temporary, by_code
-from domain.prices import money
+from domain.prices import Prices, money
 from domain.runs import FINAL, Command, Kind, LiveRun, State
 from domain.usage import ProviderCall
 from infra.settings import Settings
@@ -104,7 +116,7 @@ def _error(command: Command, state: State) -> RunError | None:
 
 def chat_response(settings: Settings, turn: Turn, run_id: str | None = None) -> ChatResponse:
     assert turn.answer is not None and turn.answered_at is not None and turn.finish is not None
-    total = turn.prompt_tokens + turn.completion_tokens
+    usage = token_usage(turn)
     return ChatResponse(
         workflow_id=turn.workflow_id,
         run_id=run_id,
@@ -112,22 +124,51 @@ def chat_response(settings: Settings, turn: Turn, run_id: str | None = None) -> 
         message=Message(role=Speaker.USER, content=turn.question, timestamp=turn.asked_at),
         response=Message(role=Speaker.ASSISTANT, content=turn.answer, timestamp=turn.answered_at),
         model_used=turn.model_used or None,
-        tokens_used=total,
-        usage=TokenUsage(
-            prompt_tokens=turn.prompt_tokens,
-            completion_tokens=turn.completion_tokens,
-            total_tokens=total,
-            estimated=turn.estimated,
-        ),
+        tokens_used=usage.total_tokens,
+        usage=usage,
         response_time=round((turn.answered_at - turn.asked_at).total_seconds(), 3),
         finish_reason=turn.finish,
-        sources=[Source(**asdict(source)) for source in turn.sources],
+        sources=sources(turn.sources),
         links=ChatLinks(
             run=run_path(turn.workflow_id),
             history=f"/api/v1/chat/conversations/{turn.conversation_id}/history",
             temporal_ui=temporal_ui(settings, turn.workflow_id, run_id),
         ),
     )
+
+
+def token_usage(turn: Turn) -> TokenUsage:
+    return TokenUsage(
+        prompt_tokens=turn.prompt_tokens,
+        completion_tokens=turn.completion_tokens,
+        total_tokens=turn.prompt_tokens + turn.completion_tokens,
+        estimated=turn.estimated,
+    )
+
+
+def sources(rows: Sequence[search.Source]) -> list[Source]:
+    return [Source(**asdict(row)) for row in rows]
+
+
+def conversation(row: chat.Conversation) -> Conversation:
+    return Conversation(**asdict(row))
+
+
+def exported(row: chat.TranscriptEntry) -> list[HistoryMessage]:
+    """The question, and the answer if there is one."""
+    asked = HistoryMessage(role=Speaker.USER, content=row.question, timestamp=row.asked_at, workflow_id=row.workflow_id)
+    if row.answer is None or row.answered_at is None:
+        return [asked]
+    answered = ExportedAnswer(
+        role=Speaker.ASSISTANT,
+        content=row.answer,
+        timestamp=row.answered_at,
+        workflow_id=row.workflow_id,
+        model_used=row.model_used or None,
+        finish_reason=row.finish,
+        sources=sources(row.sources),
+    )
+    return [asked, answered]
 
 
 def document(row: documents.Document, live: LiveRun | None = None) -> Document:
@@ -161,10 +202,28 @@ def _pending_state(state: State, live: LiveRun | None) -> str:
     return "waiting" if live and live.state is State.WAITING else "processing"
 
 
+def model(row: models.Model, *, default: bool, talks: bool, prices: Prices, now: datetime) -> Model:
+    price = prices.price(row.called, now)
+    return Model(
+        model=row.name,
+        default=default,
+        language_model=talks,
+        context_tokens=row.context,
+        max_tokens=row.max_tokens,
+        fallback=list(row.fallback),
+        price=price and Price(currency=prices.currency, prompt=float(price.prompt), completion=float(price.completion)),
+    )
+
+
 def usage_event(line: ProviderCall) -> UsageEvent:
     fields = asdict(line)
-    outcome, cost = fields.pop("delivery"), fields.pop("cost")
-    return UsageEvent(**fields, outcome=outcome.value, cost=None if cost is None else money(cost))
+    outcome, billionths = fields.pop("delivery"), fields.pop("cost")
+    return UsageEvent(**fields, outcome=outcome.value, cost=cost(billionths))
+
+
+def cost(billionths: int | None) -> float | None:
+    """None without a price."""
+    return None if billionths is None else money(billionths)
 
 
 def search_result(index: int, passage: search.Passage) -> SearchResult:

@@ -7,8 +7,6 @@ from enum import StrEnum
 from domain.runs import State
 from domain.search import Passage, Source, is_korean
 
-WINDOW = 10  # messages of the conversation that the next question still sees
-
 
 class Speaker(StrEnum):
     USER = "user"
@@ -20,6 +18,13 @@ class Finish(StrEnum):
     LENGTH = "length"
     NOT_FOUND = "not_found"
     CANCELLED = "cancelled"
+
+
+class AsOf(StrEnum):
+    """What an answer that is made again is made from."""
+
+    THEN = "then"  # the passages it was made from, whatever became of their documents
+    NOW = "now"  # what the same query finds at present
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,16 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """In a conversation: whoever asks there sees what had been said before that seq."""
+
+    conversation_id: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn's row as its nodes see it."""
+    """A turn's row as its nodes see it. A rerun has the workflow id it is one of, its `as_of` and its origin."""
 
     tenant_id: str
     account_id: str
@@ -59,6 +72,7 @@ class Turn:
     workflow_id: str
     asked_at: datetime
     question: str
+    question_tokens: int  # upper bound
     model: str | None
     temperature: float
     max_tokens: int
@@ -82,6 +96,9 @@ class Turn:
     sources: tuple[Source, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)  # milliseconds per stage
     flags: tuple[str, ...] = ()
+    rerun_of: str | None = None
+    as_of: AsOf | None = None
+    origin: Place | None = None  # where the original of all reruns stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +115,7 @@ class Answer:
     sources: tuple[Source, ...]
     prompt_digest: str
     flags: tuple[str, ...] = ()
+    prompts: dict[str, str] = field(default_factory=dict)  # digest of each prompt file by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +130,8 @@ class Prompt:
     temperature: float
     max_tokens: int
     query: str = ""  # the question as it stands alone; what quotes are ranked by
+    summary: str = ""  # of what came before the history
+    marker: str = ""  # of this request: what no document knows and no answer holds; empty: the answerer draws one
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +146,7 @@ class Completion:
     estimated: bool = False
     billable: bool = False
     prompt_digest: str = ""
+    flags: tuple[str, ...] = ()  # what had to be done to the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +166,28 @@ class Utterance:
     text: str
     at: datetime
     workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptEntry:
+    """A question and what came of it, as an export tells it."""
+
+    workflow_id: str
+    question: str
+    asked_at: datetime
+    outcome: State | None
+    answer: str | None
+    answered_at: datetime | None
+    finish: Finish | None
+    model_used: str | None
+    sources: tuple[Source, ...]
+
+
+def withheld(question: str) -> str:
+    """What is said instead of an answer of which nothing may be shown, in the question's language."""
+    if is_korean(question):
+        return "이 답변은 표시할 수 없습니다."
+    return "This answer cannot be shown."
 
 
 def not_found(question: str) -> str:

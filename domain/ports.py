@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from domain.accounts import Account, Credentials, Login, LoginState, Newcomer, Principal, Refreshed
-from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, Turn, Utterance
+from domain.answers import AnswerRecord, Rating, Rerun
+from domain.chat import Answer, Ask, Completion, Conversation, Line, Prompt, TranscriptEntry, Turn, Utterance
 from domain.documents import Collection, Document, Live, MediaType, Parsed, Upload, Version
 from domain.errors import ProviderRateLimited, ProviderUnavailable
 from domain.events import Event, EventKind
@@ -34,6 +35,7 @@ from domain.runs import (
 )
 from domain.search import Embedded, Generation, Hit, IndexedChunk, Passage, Query, Relevance
 from domain.usage import Month, ProviderCall
+from domain.window import Past
 
 # --- records: what must never be lost ---------------------------------------------------------------------
 
@@ -76,6 +78,12 @@ class Admissions(Protocol):
 
     async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
         """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
+
+    async def admit_rerun(self, principal: Principal, rerun: Rerun, key: str | None, digest: str) -> Command:
+        """An answer made again, in a conversation of its own; it takes from the original's row what is fixed.
+
+        Raises NotFound, what `Rerun.ask` raises, QuotaExhausted, IdempotencyKeyReused.
+        """
 
     async def admit_replay(
         self, principal: Principal, states: Sequence[State], since: datetime | None, key: str | None, digest: str
@@ -246,8 +254,30 @@ class TurnRecords(Protocol):
     async def turn_of_run(self, principal: Principal, workflow_id: str) -> Turn:
         """Raises NotFound."""
 
-    async def window(self, principal: Principal, conversation_id: str, before: int, messages: int) -> list[Line]:
-        """The last `messages` messages of answered turns with a smaller seq, oldest first."""
+    async def past(self, principal: Principal, conversation_id: str, before: int) -> Past:
+        """Of the turn `before`: its conversation's summary, and the newest answered turns with a smaller seq."""
+
+    async def note_summary(
+        self,
+        principal: Principal,
+        turn: Turn,
+        summary: str,
+        until: int,
+        *,
+        after: int,
+        calls: Sequence[ProviderCall],
+        prompts: Mapping[str, str] | None = None,
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
+        """What `summarize` made of the turns up to `until`, and its provider calls, in one transaction.
+
+        It takes the place of a summary up to `after`; where there is another one by now, that stays and nobody pays.
+        `prompts`, here and below: digests of the prompt files that were used, by name. `timings`: milliseconds per
+        stage. Both are merged with what is there.
+        """
+
+    async def note_flag(self, principal: Principal, turn: Turn, flag: str) -> None:
+        """What an open turn had to go without."""
 
     async def note_query(
         self,
@@ -257,12 +287,10 @@ class TurnRecords(Protocol):
         *,
         flags: Sequence[str],
         calls: Sequence[ProviderCall] = (),
+        prompts: Mapping[str, str] | None = None,
         timings: Mapping[str, float] | None = None,
     ) -> None:
-        """What `condense` made of the question, and its provider calls, in one transaction.
-
-        `timings`, here and below: milliseconds per stage, merged.
-        """
+        """What `condense` made of the question, and its provider calls, in one transaction."""
 
     async def note_passages(
         self,
@@ -271,9 +299,10 @@ class TurnRecords(Protocol):
         passages: Sequence[Passage],
         *,
         relevant: bool,
+        found: Sequence[Hit] | None = None,
         timings: Mapping[str, float] | None = None,
     ) -> None:
-        """What `retrieve` found, best first."""
+        """What `retrieve` chose, and all that it `found` (None: just that), both best first."""
 
     async def commit_answer(
         self,
@@ -289,13 +318,32 @@ class TurnRecords(Protocol):
     async def keep_said(self, principal: Principal, turn: Turn, answer: Answer, calls: Sequence[ProviderCall]) -> None:
         """What was said until somebody stopped it, and the outcome `cancelled`; nothing where there is an answer."""
 
-    async def conversations(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Conversation]: ...
+    async def conversations(self, principal: Principal, *, limit: int, cursor: str | None) -> Page[Conversation]:
+        """Newest first; those of reruns are not listed."""
+
+    async def conversation(self, principal: Principal, conversation_id: str) -> Conversation:
+        """Raises NotFound."""
 
     async def history(self, principal: Principal, conversation_id: str, limit: int) -> list[Utterance]:
         """The newest messages, oldest first. Raises NotFound."""
 
     async def forget(self, principal: Principal, conversation_id: str) -> list[str]:
-        """Delete conversation and turns, keep the ledger; the workflow ids of its runs. Raises NotFound."""
+        """Delete conversation, turns and reruns, keep the ledger; the workflow ids of all of them. Raises NotFound."""
+
+
+class AnswerRecords(Protocol):
+    """Answers looked back on; they belong to the account, as their turns do."""
+
+    async def record(self, principal: Principal, workflow_id: str) -> AnswerRecord:
+        """Raises NotFound."""
+
+    async def rate(self, principal: Principal, workflow_id: str, rating: Rating, comment: str | None) -> None:
+        """The last one counts. Raises NotFound."""
+
+    async def exchanges(
+        self, principal: Principal, conversation_id: str, *, limit: int, cursor: str | None
+    ) -> Page[TranscriptEntry]:
+        """In the order in which they were asked. Raises NotFound, also where they were deleted between two pages."""
 
 
 class UsageRecords(Protocol):
@@ -445,8 +493,13 @@ class Answerer(Protocol):
 
     def answer(self, prompt: Prompt) -> AsyncIterator[str | Completion]: ...
 
-    async def condense(self, question: str, history: Sequence[Line], model: str | None) -> Completion | None:
+    async def condense(
+        self, question: str, history: Sequence[Line], model: str | None, *, summary: str = ""
+    ) -> Completion | None:
         """A question that stands alone; None where there is no language model to write one."""
+
+    async def summarize(self, summary: str, lines: Sequence[Line], model: str | None) -> Completion | None:
+        """One summary of a summary and what was said after it; None where there is no language model to write one."""
 
 
 class Limiter(Protocol):
@@ -475,12 +528,12 @@ class Rates(Protocol):
 
 
 class Windows(Protocol):
-    """The last messages of a conversation, kept at hand for 7 days. A cache: losing it costs a read."""
+    """The past of a conversation's next turn, kept at hand for 7 days. A cache: losing it costs a read."""
 
-    async def get(self, principal: Principal, conversation_id: str, before: int) -> list[Line] | None:
+    async def get(self, principal: Principal, conversation_id: str, before: int) -> Past | None:
         """None when it is not there or does not end at turn `before - 1`."""
 
-    async def put(self, principal: Principal, conversation_id: str, before: int, lines: Sequence[Line]) -> None: ...
+    async def put(self, principal: Principal, conversation_id: str, before: int, past: Past) -> None: ...
 
     async def drop(self, principal: Principal, conversation_id: str) -> None: ...
 

@@ -9,8 +9,8 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import views
-from api.admission import admit_upload, digest
-from api.deps import Caller, Cursor, Key, Limit, Platform
+from api.admission import Admission, digest
+from api.deps import Admit, Caller, Cursor, Key, Limit, Platform
 from api.routing import Router
 from api.schemas.body import Page
 from api.schemas.documents import Collection, Document, Duplicate
@@ -19,7 +19,7 @@ from api.uploads import BODY, receive
 from domain import documents, names
 from domain.accounts import Principal
 from domain.documents import Upload
-from domain.errors import NotFound, Permanent, TemporalUnavailable
+from domain.errors import NotFound, Overloaded, Permanent, TemporalUnavailable
 from domain.runs import Command, LiveRun
 from domain.runs import State as RunState
 from infra.services import Services
@@ -34,11 +34,11 @@ State = Literal["ready", "processing", "parked", "failed", "cancelled"]
 @router.post(
     "/documents", status_code=202, responses={200: {"model": Duplicate}}, response_model=Run, openapi_extra=BODY
 )
-async def upload(request: Request, principal: Caller, platform: Platform, key: Key) -> Response:
+async def upload(request: Request, principal: Caller, platform: Platform, admit: Admit, key: Key) -> Response:
     """Multipart `file` (or a `text` field) with `collection`, `title`, `metadata`, `on_duplicate`."""
     document_id = names.new_id()
     received = await receive(request, platform, principal, document_id)
-    command, kept = await _admit(platform, principal, received, key)
+    command, kept = await _admit(platform, admit, principal, received, key)
     if kept != document_id:  # this request, or this content, was admitted before
         await platform.blobs.delete(principal, document_id)
     if command is None:
@@ -110,13 +110,13 @@ async def documents_of_collection(
 
 
 async def _admit(
-    platform: Services, principal: Principal, received: Upload, key: str | None
+    platform: Services, admit: Admission, principal: Principal, received: Upload, key: str | None
 ) -> tuple[Command | None, str]:
     """A refused upload leaves no bytes behind; one whose fate is unknown keeps them."""
     fields = {name: value for name, value in asdict(received).items() if name != "document_id"}
     try:
-        return await admit_upload(platform, principal, received, key, digest(PATH, fields))
-    except Permanent:
+        return await admit.upload(principal, received, key, digest(PATH, fields))
+    except (Permanent, Overloaded):
         await platform.blobs.delete(principal, received.document_id)
         raise
 

@@ -9,8 +9,8 @@ from fastapi import Header, Query, Request, Response
 
 from activities.runs import Replayer
 from api import views
-from api.admission import admit_replay, digest
-from api.deps import LONGEST_WAIT, Caller, Cursor, Key, Limit, Platform
+from api.admission import digest
+from api.deps import LONGEST_WAIT, Admit, Caller, Cursor, Key, Limit, Platform
 from api.event_stream import MEDIA_TYPE, event_stream
 from api.routing import Router
 from api.schemas.body import Moment, Page
@@ -46,11 +46,13 @@ async def list_runs(
 
 
 @router.post("/replay", status_code=202)
-async def replay_many(body: ReplayRequest, principal: Caller, platform: Platform, key: Key, response: Response) -> Run:
+async def replay_many(
+    body: ReplayRequest, principal: Caller, platform: Platform, admit: Admit, key: Key, response: Response
+) -> Run:
     """Sets every ingestion of the tenant going again that stands in one of these states; a run with progress."""
     fingerprint = digest("/api/v1/runs/replay", body.model_dump(mode="json"))
     states = [State(state) for state in dict.fromkeys(body.states)]
-    command = await admit_replay(platform, principal, states, body.since, key, fingerprint)
+    command = await admit.replay(principal, states, body.since, key, fingerprint)
     response.headers.update({"Location": views.run_path(command.workflow_id), "Retry-After": "1"})
     return views.run(platform.settings, command)
 

@@ -94,6 +94,12 @@ class HistoryMessage(Message):
     workflow_id: str
 
 
+class ExportedAnswer(HistoryMessage):
+    model_used: str | None
+    finish_reason: Finish | None
+    sources: list[Source]
+
+
 class History(Response):
     conversation_id: str
     messages: list[HistoryMessage]

@@ -1,6 +1,7 @@
 """Admission: the command, its subject and its reservation in one transaction, or nothing at all."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -9,41 +10,58 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain import names
 from domain.accounts import Principal
-from domain.chat import WINDOW, Ask
+from domain.answers import Rerun
+from domain.chat import Ask, Place
 from domain.documents import OnDuplicate, Upload
 from domain.errors import DimensionMismatch, DuplicateDocument, IdempotencyKeyReused, NotFound, QuotaExhausted
 from domain.runs import Command, Kind, State
 from domain.search import Generation
 from domain.usage import TURNS_END, Room, month_of, next_month, reservation
+from domain.window import HISTORY_TOKENS, TURNS, Earlier, Sizes, foreseen
 from infra.sql.budgets import reserve, room
+from infra.sql.chat import begin
 from infra.sql.database import Collision, Database, utc_now
 from infra.sql.documents import require
-from infra.sql.encoding import command_of
+from infra.sql.encoding import command_of, turn_of
 from infra.sql.ownership import add, change, pick
+from infra.sql.reruns import conversation_beside, kept, origin_of, original
 from infra.sql.tables import collections, commands, conversations, documents, turns, versions
 from infra.sql.usage import settle, settle_ended, unsettled
 
 ROUNDS = 3  # in which more turns may end while those before them are settled
-TITLE = 80  # characters of the first question that name a conversation
 
 Admitted = TypeVar("Admitted")
 
 
 class SqlAdmissions:
-    def __init__(self, database: Database, clock: Callable[[], datetime] = utc_now) -> None:
+    """`history_tokens`: of a turn's window; the workers must have the same."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        history_tokens: int = HISTORY_TOKENS,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._history_tokens = history_tokens
 
     async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
-        """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused.
+        """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
+        return await self._with_room(principal, lambda: self._admit_turn(principal, ask, key, digest))
 
-        Nobody is refused because of a turn that is over: such turns are settled first, in transactions of their own,
-        so that nothing is taken back when there is no room all the same.
-        """
+    async def admit_rerun(self, principal: Principal, rerun: Rerun, key: str | None, digest: str) -> Command:
+        """Raises NotFound, what `Rerun.ask` raises, QuotaExhausted, IdempotencyKeyReused."""
+        return await self._with_room(principal, lambda: self._admit_rerun(principal, rerun, key, digest))
+
+    async def _with_room(self, principal: Principal, admit: Callable[[], Awaitable[Command]]) -> Command:
+        """Nobody is refused because of a turn that is over: such turns are settled first, in transactions of their own,
+        so that nothing is taken back when there is no room all the same."""
         rounds = 0
         while True:
             try:
-                return await _again_after_a_race(lambda: self._admit_turn(principal, ask, key, digest))
+                return await _again_after_a_race(admit)
             except _NoRoom as found:
                 rounds += 1
                 if not found.provisional or rounds == ROUNDS:
@@ -104,14 +122,24 @@ class SqlAdmissions:
             collection_id = await _searched(connection, principal, ask)
             await require(connection, principal, ask.document_ids)
             conversation_id, seq = await _next_turn(connection, principal, ask, now)
-            reserved = await _reserve(connection, principal, ask, conversation_id, seq, now)
-            workflow_id = names.chat_run(principal.tenant, conversation_id, seq)
-            turn = {"conversation_id": conversation_id, "seq": seq}
-            asked = {"workflow_id": workflow_id, "asked_at": now, "collection_id": collection_id}
-            await connection.execute(add(principal, turns, **turn, **asked, **_question(ask), **NOT_ANSWERED))
-            month = month_of(now) if reserved else None
-            promise = {"idempotency_key": key, "digest": digest, "reserved": reserved, "reserved_month": month}
-            return await _promise(connection, principal, Kind.CHAT, workflow_id, now, **turn, **promise)
+            reserved = await self._reserve(connection, principal, ask, Place(conversation_id, seq), now)
+            turn = {"conversation_id": conversation_id, "seq": seq, "collection_id": collection_id}
+            promise = {"idempotency_key": key, "digest": digest, "reserved": reserved}
+            return await _promise_turn(connection, principal, ask, turn, promise, now)
+
+    async def _admit_rerun(self, principal: Principal, rerun: Rerun, key: str | None, digest: str) -> Command:
+        async with self._database.write() as connection:
+            known = await _known(connection, principal, key, digest)
+            if known is not None:
+                return known
+            now = self._clock()
+            row = await original(connection, principal, rerun)
+            ask = rerun.ask(turn_of(row), row.question_tokens)
+            conversation_id = await conversation_beside(connection, principal, row, now)
+            reserved = await self._reserve(connection, principal, ask, origin_of(row), now)
+            turn = {"conversation_id": conversation_id, "seq": 1, **kept(rerun, row)}
+            promise = {"idempotency_key": key, "digest": digest, "reserved": reserved}
+            return await _promise_turn(connection, principal, ask, turn, promise, now)
 
     async def _admit_upload(
         self, principal: Principal, upload: Upload, generation: Generation, key: str | None, digest: str
@@ -136,6 +164,33 @@ class SqlAdmissions:
             promise = {"idempotency_key": key, "digest": digest, "reserved": 0}
             command = await _promise(connection, principal, Kind.INGESTION, workflow_id, now, **version, **promise)
             return command, upload.document_id
+
+    async def _reserve(
+        self, connection: AsyncConnection, principal: Principal, ask: Ask, place: Place, now: datetime
+    ) -> int:
+        """Tokens reserved for a turn that sees what was said before that place."""
+        if not ask.billable:
+            return 0
+        behind = await self._behind(connection, principal, place) if place.seq > 1 else Sizes()
+        return await _reserved(connection, principal, ask, behind, now)
+
+    async def _behind(self, connection: AsyncConnection, principal: Principal, place: Place) -> Sizes:
+        """What a turn will see of the conversation, and the summary that it may have to make first."""
+        newest = (
+            pick(principal, turns, turns.c.seq, turns.c.question_tokens, turns.c.answer_tokens, turns.c.outcome)
+            .where(
+                turns.c.conversation_id == place.conversation_id,
+                turns.c.seq < place.seq,
+                or_(turns.c.outcome.is_(None), turns.c.answer.is_not(None)),
+            )
+            .order_by(turns.c.seq.desc())
+            .limit(TURNS + 1)
+        )
+        summary = pick(principal, conversations, conversations.c.summary_until)
+        rows = (await connection.execute(newest)).all()
+        until = (await connection.execute(summary.where(conversations.c.id == place.conversation_id))).scalar_one()
+        earlier = [Earlier(row.seq, row.question_tokens, row.answer_tokens, row.outcome is None) for row in rows]
+        return foreseen(earlier, until or 0, self._history_tokens)
 
 
 async def _again_after_a_race(admit: Callable[[], Awaitable[Admitted]]) -> Admitted:
@@ -184,7 +239,9 @@ class _NoRoom(Exception):
 
 
 NOT_ANSWERED = {
+    "candidates": [],
     "passages": [],
+    "prompts": {},
     "relevant": False,
     "prompt_tokens": 0,
     "completion_tokens": 0,
@@ -210,6 +267,23 @@ def _question(ask: Ask) -> dict[str, Any]:
     }
 
 
+async def _promise_turn(
+    connection: AsyncConnection,
+    principal: Principal,
+    ask: Ask,
+    turn: dict[str, Any],
+    promise: dict[str, Any],
+    now: datetime,
+) -> Command:
+    """The turn's row and its command; `turn` says where it stands and what is known of it already."""
+    place = {"conversation_id": turn["conversation_id"], "seq": turn["seq"]}
+    workflow_id = names.chat_run(principal.tenant, turn["conversation_id"], turn["seq"])
+    row = {**NOT_ANSWERED, **_question(ask), **turn, "workflow_id": workflow_id, "asked_at": now}
+    await connection.execute(add(principal, turns, **row))
+    month = month_of(now) if promise["reserved"] else None
+    return await _promise(connection, principal, Kind.CHAT, workflow_id, now, **place, **promise, reserved_month=month)
+
+
 async def _searched(connection: AsyncConnection, principal: Principal, ask: Ask) -> str | None:
     """The collection that is searched; none without retrieval."""
     if not ask.use_rag:
@@ -224,13 +298,10 @@ async def _searched(connection: AsyncConnection, principal: Principal, ask: Ask)
 async def _next_turn(connection: AsyncConnection, principal: Principal, ask: Ask, now: datetime) -> tuple[str, int]:
     """Conversation and seq; the update holds the conversation's row, so that seqs have neither gaps nor twins."""
     if ask.conversation_id is None:
-        conversation_id = names.new_id()
-        row = {"id": conversation_id, "title": " ".join(ask.message.split())[:TITLE], "turns": 1}
-        await connection.execute(add(principal, conversations, **row, created_at=now, updated_at=now))
-        return conversation_id, 1
+        return await begin(connection, principal, ask.message, now), 1
     count = (
         change(principal, conversations)
-        .where(conversations.c.id == ask.conversation_id)
+        .where(conversations.c.id == ask.conversation_id, conversations.c.origin_id.is_(None))  # a rerun stays alone
         .values(turns=conversations.c.turns + 1, updated_at=now)
         .returning(conversations.c.turns)
     )
@@ -240,15 +311,10 @@ async def _next_turn(connection: AsyncConnection, principal: Principal, ask: Ask
     return ask.conversation_id, seq
 
 
-async def _reserve(
-    connection: AsyncConnection, principal: Principal, ask: Ask, conversation_id: str, seq: int, now: datetime
-) -> int:
+async def _reserved(connection: AsyncConnection, principal: Principal, ask: Ask, behind: Sizes, now: datetime) -> int:
     """Tokens reserved for the turn. Raises _NoRoom: most of a crowd before it holds anybody up."""
-    if not ask.billable:
-        return 0
-    window = await _window_tokens(connection, principal, conversation_id) if seq > 1 else 0
     tokens = reservation(
-        question=ask.question_tokens, window=window, k=ask.k, use_rag=ask.use_rag, max_tokens=ask.max_tokens
+        question=ask.question_tokens, k=ask.k, use_rag=ask.use_rag, max_tokens=ask.max_tokens, **asdict(behind)
     )
     month = month_of(now)
     left = await room(connection, principal, month)
@@ -266,22 +332,6 @@ def _exhausted(tokens: int, left: Room, now: datetime) -> QuotaExhausted:
         return QuotaExhausted(f"{told} Running turns may release some: try again soon.", retry_after=TURNS_END)
     advice = "Ask with a smaller max_tokens or k, or ask for a larger budget."
     return QuotaExhausted(f"{told} {advice}", retry_after=next_month(now) - now)
-
-
-async def _window_tokens(connection: AsyncConnection, principal: Principal, conversation_id: str) -> int:
-    """Upper bound of what the turn will see of the conversation; an open turn may still get a full answer."""
-    columns = (turns.c.outcome, turns.c.question_tokens, turns.c.answer_tokens, turns.c.max_tokens)
-    query = (
-        pick(principal, turns, *columns)
-        .where(
-            turns.c.conversation_id == conversation_id,
-            or_(turns.c.outcome.is_(None), turns.c.answer.is_not(None)),
-        )
-        .order_by(turns.c.seq.desc())
-        .limit(WINDOW // 2)
-    )
-    rows = (await connection.execute(query)).all()
-    return sum(row.question_tokens + (row.answer_tokens if row.outcome else row.max_tokens) for row in rows)
 
 
 # --- an upload ------------------------------------------------------------------------------------------------

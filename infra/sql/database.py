@@ -36,6 +36,7 @@ POSTGRES_CONNECTIONS = 10
 UNREADABLE = "22021"  # Postgres: a NUL character, which SQLite keeps
 MALFORMED = "22"  # Postgres: values that do not fit their column
 UNIQUE = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "23505"}
+NO_TABLE = "42P01"  # Postgres
 FULL = {"SQLITE_FULL", "53100"}
 AFTER = "after_commit"
 OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
@@ -145,8 +146,10 @@ async def _begin(connection: AsyncConnection) -> AsyncTransaction:
 
 
 def translated(error: SQLAlchemyError) -> MoorageError:
-    code = _code(error)
+    code, empty = _code(error), _has_no_table(error)
     _forget_values(error)
+    if empty:
+        return DatabaseUnavailable("The database was not brought up to date: `moorage migrate` does that.")
     if code in UNIQUE:
         return Collision(f"A row with the same unique value was there first ({code}).")
     if code in FULL:
@@ -156,6 +159,12 @@ def translated(error: SQLAlchemyError) -> MoorageError:
     if isinstance(error, OURS) or not isinstance(error, DBAPIError) or _is_ours(code):
         return Internal(f"The database refused a statement of ours ({code}).")
     return DatabaseUnavailable(f"The database does not answer ({code}); try again.")
+
+
+def _has_no_table(error: SQLAlchemyError) -> bool:
+    """SQLite has one code for this and for a statement that is wrong."""
+    orig = error.orig if isinstance(error, StatementError) else None
+    return _code(error) == NO_TABLE or "no such table" in str(orig)
 
 
 def _is_ours(code: str) -> bool:

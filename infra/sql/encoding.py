@@ -6,14 +6,15 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from domain.chat import Finish, Turn
+from domain.answers import Candidate
+from domain.chat import AsOf, Finish, Place, Turn
 from domain.runs import Command, Kind, Parked, Progress, State
 from domain.search import Hit, Passage, Source
 
 Json = dict[str, Any]
 
 
-def encode(items: Iterable[Passage] | Iterable[Source]) -> list[Json]:
+def encode(items: Iterable[Passage] | Iterable[Source] | Iterable[Candidate]) -> list[Json]:
     return [asdict(item) for item in items]
 
 
@@ -22,12 +23,20 @@ def passages_of(stored: Iterable[Json]) -> tuple[Passage, ...]:
     return tuple(Passage(**{**item, "hit": Hit(**item["hit"])}) for item in stored)
 
 
+def candidates_of(stored: Iterable[Json]) -> tuple[Candidate, ...]:
+    return tuple(Candidate(**item) for item in stored)
+
+
 def sources_of(stored: Iterable[Json]) -> tuple[Source, ...]:
     return tuple(Source(**item) for item in stored)
 
 
 def state_of(outcome: str | None) -> State | None:
     return None if outcome is None else State(outcome)
+
+
+def finish_of(finish: str | None) -> Finish | None:
+    return None if finish is None else Finish(finish)
 
 
 def command_of(row: Row[Any]) -> Command:
@@ -63,6 +72,7 @@ def turn_of(row: Row[Any]) -> Turn:
         workflow_id=row.workflow_id,
         asked_at=row.asked_at,
         question=row.question,
+        question_tokens=row.question_tokens,
         model=row.model,
         temperature=row.temperature,
         max_tokens=row.max_tokens,
@@ -78,7 +88,7 @@ def turn_of(row: Row[Any]) -> Turn:
         error_code=row.error_code,
         answer=row.answer,
         answered_at=row.answered_at,
-        finish=None if row.finish is None else Finish(row.finish),
+        finish=finish_of(row.finish),
         model_used=row.model_used,
         prompt_tokens=row.prompt_tokens,
         completion_tokens=row.completion_tokens,
@@ -86,4 +96,7 @@ def turn_of(row: Row[Any]) -> Turn:
         sources=sources_of(row.sources),
         timings=row.timings,
         flags=tuple(row.flags),
+        rerun_of=row.rerun_of,
+        as_of=None if row.as_of is None else AsOf(row.as_of),
+        origin=None if row.origin_id is None else Place(row.origin_id, row.origin_seq),
     )

@@ -215,9 +215,18 @@ conversations = Table(
     _account(),
     Column("title", Text, nullable=False),
     Column("turns", Integer, nullable=False),  # the last seq given out
+    Column("summary", Text),  # of the turns up to `summary_until`
+    Column("summary_until", Integer),
+    Column("origin_id", ID),  # of a rerun: the conversation that it stands beside
     _moment("created_at"),
     _moment("updated_at"),
     Index(None, "account_id", "created_at", "id"),
+)
+Index(
+    "ix_conversations_origin_id",
+    conversations.c.origin_id,
+    sqlite_where=conversations.c.origin_id.is_not(None),
+    postgresql_where=conversations.c.origin_id.is_not(None),
 )
 
 turns = Table(
@@ -240,6 +249,7 @@ turns = Table(
     Column("filters", JSON, nullable=False),
     Column("k", Integer, nullable=False),
     Column("query", Text),
+    Column("candidates", JSON, nullable=False, server_default="[]"),
     Column("passages", JSON, nullable=False),
     Column("relevant", Boolean, nullable=False),
     Column("outcome", WORD),
@@ -254,8 +264,22 @@ turns = Table(
     Column("answer_tokens", Tokens, nullable=False),
     Column("sources", JSON, nullable=False),
     Column("prompt_digest", NAME),
+    Column("prompts", JSON, nullable=False, server_default="{}"),  # names and digests of the files
     Column("timings", JSON, nullable=False),
     Column("flags", JSON, nullable=False),
+    Column("rerun_of", NAME),  # the four together, of an answer made again
+    Column("as_of", WORD),
+    Column("origin_id", ID),
+    Column("origin_seq", Integer),
+    Column("rating", WORD),
+    Column("comment", Text),
+    _moment("rated_at", nullable=True),
+)
+Index(
+    "ix_turns_rerun_of",
+    turns.c.rerun_of,
+    sqlite_where=turns.c.rerun_of.is_not(None),
+    postgresql_where=turns.c.rerun_of.is_not(None),
 )
 
 api_keys = Table(

@@ -93,6 +93,15 @@ class SqlUsage:
             )
 
 
+async def calls_of(
+    connection: AsyncConnection, principal: Principal, workflow_id: str, limit: int
+) -> list[ProviderCall]:
+    """The calls of a run, in the order in which they were made; one that is being made is no line yet."""
+    query = pick(principal, provider_calls).where(provider_calls.c.workflow_id == workflow_id, ~OPEN)
+    rows = await connection.execute(query.order_by(provider_calls.c.at, provider_calls.c.op_id).limit(limit))
+    return [_call(row) for row in rows]
+
+
 async def record(connection: AsyncConnection, principal: Principal, calls: Sequence[ProviderCall]) -> None:
     """The same inside somebody else's transaction."""
     replaceable = and_(own(principal, provider_calls), UNDECIDED)

@@ -156,8 +156,12 @@ OBJECTS = [  # (method, path, the kind of object it takes, statuses: own, a coll
     ("POST", "/api/v1/runs/{workflow_id}/cancel", "turn", 409, 404),
     ("POST", "/api/v1/runs/{workflow_id}/replay", "turn", 409, 404),
     ("POST", "/api/v1/runs/{workflow_id}/abort", "turn", 409, 404),
+    ("GET", "/api/v1/answers/{workflow_id}", "turn", 200, 404),
+    ("POST", "/api/v1/answers/{workflow_id}/feedback", "turn", 204, 404),
+    ("POST", "/api/v1/answers/{workflow_id}/rerun", "turn", 202, 404),
     ("GET", "/api/v1/usage/{user_id}", "account", 200, 403),
     ("GET", "/api/v1/chat/conversations/{conversation_id}/history", "conversation", 200, 404),
+    ("GET", "/api/v1/chat/conversations/{conversation_id}/export", "conversation", 200, 404),
     ("DELETE", "/api/v1/chat/conversations/{conversation_id}", "conversation", 204, 404),
     ("DELETE", "/api/v1/auth/keys/{key_id}", "key", 204, 404),
 ]
@@ -196,8 +200,8 @@ def nobodys(user: User) -> Objects:
     )
 
 
-async def ask(http: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
-    return await http.request(method, path)
+async def ask(http: httpx.AsyncClient, method: str, path: str, body: Any = None) -> httpx.Response:
+    return await http.request(method, path, json=body)
 
 
 def bare(response: httpx.Response, path: str) -> str:
@@ -211,15 +215,16 @@ async def test_what_is_foreign_is_absent_byte_for_byte(quiet: Platform, user: Us
     calls, wrong = 0, []
     for method, template, kind, own, shared in OBJECTS:
         path, foreign, absent = (objects.path(template, kind) for objects in (mine, theirs, nothing))
+        body = BODIES.get((method, template))
         seen = {
-            "colleague": (await ask(colleague.http, method, path)).status_code,
-            "stranger": (await ask(stranger.http, method, path)).status_code,
-            "own": (await ask(user.http, method, path)).status_code,
+            "colleague": (await ask(colleague.http, method, path, body)).status_code,
+            "stranger": (await ask(stranger.http, method, path, body)).status_code,
+            "own": (await ask(user.http, method, path, body)).status_code,
         }
         if seen != {"colleague": shared, "stranger": 404, "own": own}:
             wrong.append((method, template, kind, seen))
         gone = (await ask(user.http, method, path)).status_code if method == "DELETE" else 404
-        alike = [bare(await ask(user.http, method, one), one) for one in (foreign, absent)]
+        alike = [bare(await ask(user.http, method, one, body), one) for one in (foreign, absent)]
         if gone != 404 or alike[0] != alike[1]:
             wrong.append((method, template, kind, gone, alike))
         calls += 6

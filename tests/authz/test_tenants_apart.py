@@ -15,7 +15,7 @@ from domain.names import new_id
 from tests.api.test_access import joined
 from tests.platform import PASSWORD, Platform, User
 
-OPERATIONS = int(os.environ.get("MOORAGE_APART_OPERATIONS", "5000"))
+OPERATIONS = int(os.environ.get("MOORAGE_APART_OPERATIONS", "2500"))
 SEED = int(os.environ.get("MOORAGE_APART_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 TENANTS, USERS, AT_ONCE = 5, 4, 8  # users of each tenant
 OPEN = 24  # runs: more of them in one process are a load test
@@ -97,6 +97,7 @@ class Actor:
             (12, self.read_document),
             (12, self.read_run),
             (10, self.read_history),
+            (6, self.look_back),
             (12, self.list_something),
             (8, self.ask_about_documents),
             (6, self.touch_a_run),
@@ -160,6 +161,14 @@ class Actor:
         mine = self.model.private.get(conversation) == person.user.account
         self.model.check(person, response, *((200, 404) if mine else (404,)))
 
+    async def look_back(self, person: Person) -> None:
+        """The record of an answer, or a conversation to be taken away."""
+        one = self.any_of(self.model.private)
+        path = f"answers/{one}" if ":" in one else f"chat/conversations/{one}/export"
+        response = await person.user.http.get(f"/api/v1/{path}")
+        mine = self.model.private.get(one) == person.user.account
+        self.model.check(person, response, *((200, 404) if mine else (404,)))
+
     async def list_something(self, person: Person) -> None:
         usage = ["usage", "usage/events", "usage/events.csv"]
         path = self.dice.choice(["documents", "runs", "chat/conversations", "collections", *usage, "auth/keys"])
@@ -193,6 +202,16 @@ class Actor:
         if run in self.model.ingestions:
             return self.model.ingestions[run] == person.user.tenant
         return self.model.private.get(run) == person.user.account
+
+
+def test_a_strangers_word_in_an_answer_is_noticed() -> None:
+    """E09: what the next test rests on."""
+    person = Person(User(httpx.AsyncClient(), tenant="ours", account="a"), "zymurgy")
+    model = Model([person], {"ours": "zymurgy", "theirs": "quixotry"})
+    answer = httpx.Response(200, text="It is quixotry [1].", request=httpx.Request("GET", "http://moorage.test/"))
+
+    with pytest.raises(AssertionError, match="theirs"):
+        model.check(person, answer, 200)
 
 
 async def test_nothing_of_one_tenant_reaches_another(

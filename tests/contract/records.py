@@ -6,14 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domain.accounts import Account, Newcomer, Principal, Role
-from domain.chat import Answer, Ask, Finish, Turn
+from domain.answers import Rerun
+from domain.chat import Answer, Ask, AsOf, Finish, Turn
 from domain.documents import MediaType, OnDuplicate, Upload
+from domain.models import Model, Models
 from domain.names import new_id
 from domain.runs import Command
 from domain.search import Generation, Hit, Passage, Source
 from domain.usage import Delivery, ProviderCall, Purpose
 from infra.sql.accounts import SqlAccounts
 from infra.sql.admission import SqlAdmissions
+from infra.sql.answers import SqlAnswers
 from infra.sql.audit import SqlAudit
 from infra.sql.chat import SqlTurns
 from infra.sql.database import Database, utc_now
@@ -72,6 +75,7 @@ class Records:
     runs: SqlRuns
     documents: SqlDocuments
     turns: SqlTurns
+    answers: SqlAnswers
     usage: SqlUsage
     keys: SqlKeys
     invites: SqlInvites
@@ -88,6 +92,7 @@ class Records:
             runs=SqlRuns(database),
             documents=SqlDocuments(database),
             turns=SqlTurns(database),
+            answers=SqlAnswers(database),
             usage=SqlUsage(database),
             keys=SqlKeys(database, clock or utc_now),
             invites=SqlInvites(database, clock or utc_now),
@@ -165,6 +170,14 @@ def a_call(command: Command, **fields: Any) -> ProviderCall:
         at=datetime.now(UTC),
     )
     return replace(call, **fields)
+
+
+def a_rerun(command: Command, **fields: Any) -> Rerun:
+    """As of then, nothing bought."""
+    rerun = Rerun(
+        command.workflow_id, AsOf.THEN, None, Models([Model("model-1", "model-1", None)]), talks=True, billable=False
+    )
+    return replace(rerun, **fields)
 
 
 def a_tenant(**fields: object) -> dict[str, object]:

@@ -10,11 +10,12 @@ from sqlalchemy import event
 
 from domain.access import UserChange
 from domain.accounts import Account, Login, Newcomer, Principal, Role
+from domain.answers import Rating
 from domain.errors import AccountDisabled, Conflict, MoorageError, NotFound, TokenRevoked, UsernameTaken
 from domain.names import new_id
 from domain.runs import Outcome, State
 from infra.sql.tables import accounts, metadata
-from tests.contract.records import PASSAGE, Records, a_call
+from tests.contract.records import PASSAGE, Records, a_call, a_rerun
 
 HARUTO = Newcomer("Haruto", "haruto@example.org", "hash of a password", 5000)
 
@@ -236,7 +237,9 @@ async def exercise(records: Records, me: Principal) -> None:
     await records.turns.note_query(me, turn, "query", flags=[])
     await records.turns.note_passages(me, turn, [PASSAGE], relevant=True)
     await records.answer(me, first, a_call(first))
-    await records.turns.window(me, first.conversation_id, 2, 10)
+    await records.turns.past(me, first.conversation_id, 2)
+    await records.turns.note_summary(me, turn, "summary", 1, after=0, calls=[])
+    await records.turns.note_flag(me, turn, "flag")
     await records.turns.conversations(me, limit=10, cursor=None)
     await records.turns.history(me, first.conversation_id, 10)
     await records.usage.record(me, [a_call(first)])
@@ -246,6 +249,11 @@ async def exercise(records: Records, me: Principal) -> None:
     await records.runs.commands(me)
     failed = await records.upload(me)
     await records.runs.close(me, failed.workflow_id, Outcome(State.FAILED, "corrupt_file", "parse"))
+    await records.turns.conversation(me, first.conversation_id)
+    await records.answers.rate(me, first.workflow_id, Rating.UP, None)
+    rerun = await records.admissions.admit_rerun(me, a_rerun(first), "key-3", "d")
+    await records.answers.record(me, rerun.workflow_id)
+    await records.answers.exchanges(me, first.conversation_id, limit=10, cursor=None)
     await records.turns.forget(me, first.conversation_id)
     key, _ = await records.keys.create(me, "laptop", None)
     await records.keys.keys(me, limit=10, cursor=None)

@@ -21,6 +21,8 @@ from domain.errors import (
 from domain.names import chat_run, ingest_run, new_id
 from domain.runs import Command, Kind, Outcome, State
 from domain.usage import TURNS_END, month_of, reservation
+from domain.window import HISTORY_TOKENS, SUMMARY_TOKENS, longest_message
+from infra.sql.admission import SqlAdmissions
 from infra.sql.database import Database
 from infra.sql.tables import accounts
 from tests.contract.records import ASK, GENERATION, OTHER_GENERATION, Records, a_colleague, a_file
@@ -295,11 +297,11 @@ async def test_a_new_month_has_a_new_budget(database: Database) -> None:
 async def test_a_follow_up_also_reserves_the_window(records: Records, me: Principal) -> None:
     first = await records.ask(me, question_tokens=10)
     await records.answer(me, first, answer_tokens=8)
-    second = await records.ask(me, conversation_id=first.conversation_id, question_tokens=20, max_tokens=300)
+    second = await records.ask(me, conversation_id=first.conversation_id, question_tokens=20)
 
     await records.ask(me, conversation_id=second.conversation_id, billable=True)
 
-    window = 10 + 8 + 20 + 300  # the second turn is still open and may use all of its max_tokens
+    window = 10 + 8 + 20 + longest_message(HISTORY_TOKENS)  # the second turn is still open
     assert await reserved(records, me) == reservation(question=10, window=window, k=5, use_rag=True, max_tokens=1000)
 
 
@@ -314,8 +316,31 @@ async def test_failed_turns_and_those_beyond_the_window_reserve_nothing(records:
 
     await records.ask(me, conversation_id=first.conversation_id, billable=True)
 
-    expected = reservation(question=10, window=5 * 2, k=5, use_rag=True, max_tokens=1000)
+    sizes = {"window": 5 * 2, "summary": SUMMARY_TOKENS, "summarized": HISTORY_TOKENS}  # of the first turn
+    expected = reservation(question=10, k=5, use_rag=True, max_tokens=1000, **sizes)
     assert await reserved(records, me) == expected
+
+
+async def test_a_turn_that_needs_no_new_summary_reserves_the_one_there_is(records: Records, me: Principal) -> None:
+    first = await records.ask(me, question_tokens=1_000)
+    turn = await records.answer(me, first, answer_tokens=5_000)
+    await records.turns.note_summary(me, turn, "It was long.", 1, after=0, calls=[])
+
+    await records.ask(me, conversation_id=first.conversation_id, billable=True)
+
+    sizes = {"window": 2 * longest_message(HISTORY_TOKENS), "summary": SUMMARY_TOKENS}
+    assert await reserved(records, me) == reservation(question=10, k=5, use_rag=True, max_tokens=1000, **sizes)
+
+
+async def test_a_smaller_window_reserves_less(database: Database) -> None:
+    records = replace(Records.over(database), admissions=SqlAdmissions(database, history_tokens=200))
+    me = (await records.newcomer()).principal
+    first = await records.ask(me, question_tokens=1_000)
+    await records.answer(me, first, answer_tokens=5_000)
+
+    await records.ask(me, conversation_id=first.conversation_id, billable=True)
+
+    assert await reserved(records, me) == reservation(question=10, window=200, k=5, use_rag=True, max_tokens=1000)
 
 
 # --- uploads --------------------------------------------------------------------------------------------------

@@ -7,23 +7,23 @@ import pytest
 from redis.asyncio import Redis
 
 from domain.accounts import Principal
-from domain.chat import Line, Speaker
 from domain.errors import RedisUnavailable
+from domain.window import Exchange, Past
 from infra.redis import RedisWindows
 from infra.redis_tenant import RedisTenant
 
-LINES = [Line(Speaker.USER, "서울의 인구는?"), Line(Speaker.ASSISTANT, 'About "9.4" million.\n')]
+PAST = Past("인구를 \n물었다.", 3, (Exchange(4, "서울의 인구는?", 12, 'About "9.4" million.\n', 9),))
 # --- windows --------------------------------------------------------------------------------------------------
 
 
 async def test_a_window_comes_back_as_it_was_put(windows: RedisWindows, principal: Principal) -> None:
-    await windows.put(principal, "c", 2, LINES)
+    await windows.put(principal, "c", 2, PAST)
 
-    assert await windows.get(principal, "c", 2) == LINES
+    assert await windows.get(principal, "c", 2) == PAST
 
 
 async def test_a_window_that_ends_elsewhere_is_not_there(windows: RedisWindows, principal: Principal) -> None:
-    await windows.put(principal, "c", 2, LINES)
+    await windows.put(principal, "c", 2, PAST)
 
     assert await windows.get(principal, "c", 3) is None
 
@@ -33,7 +33,7 @@ async def test_a_window_that_was_never_put_is_not_there(windows: RedisWindows, p
 
 
 async def test_a_dropped_window_is_gone(windows: RedisWindows, principal: Principal) -> None:
-    await windows.put(principal, "c", 2, LINES)
+    await windows.put(principal, "c", 2, PAST)
 
     await windows.drop(principal, "c")
 
@@ -41,7 +41,7 @@ async def test_a_dropped_window_is_gone(windows: RedisWindows, principal: Princi
 
 
 async def test_a_window_belongs_to_its_tenant(windows: RedisWindows, principal: Principal, stranger: Principal) -> None:
-    await windows.put(principal, "c", 2, LINES)
+    await windows.put(principal, "c", 2, PAST)
 
     assert await windows.get(stranger, "c", 2) is None
 
@@ -49,14 +49,21 @@ async def test_a_window_belongs_to_its_tenant(windows: RedisWindows, principal: 
 async def test_a_window_is_kept_for_a_week_under_a_key_of_its_tenant(
     windows: RedisWindows, redis: Redis, principal: Principal
 ) -> None:
-    await windows.put(principal, "c", 2, LINES)
+    await windows.put(principal, "c", 2, PAST)
 
     assert await redis.keys(f"{principal.tenant}:*") == [f"{principal.tenant}:window:c"]
     assert 7 * 86_400 - 60 < await redis.ttl(f"{principal.tenant}:window:c") <= 7 * 86_400
 
 
 @pytest.mark.parametrize(
-    "kept", ["", "[]", '{"before": 2}', json.dumps({"before": 2, "lines": [{"speaker": "robot", "text": "x"}]})]
+    "kept",
+    [
+        "",
+        "[]",
+        '{"before": 2}',
+        json.dumps({"before": 2, "lines": [{"speaker": "user", "text": "x"}]}),
+        json.dumps({"before": 2, "summary": "", "until": 0, "exchanges": [{"seq": 1}]}),
+    ],
 )
 async def test_a_window_of_another_shape_is_not_there(
     windows: RedisWindows, redis: Redis, principal: Principal, kept: str
@@ -69,7 +76,7 @@ async def test_a_window_of_another_shape_is_not_there(
 async def test_without_redis_there_is_no_window_and_nobody_fails(away: Redis, principal: Principal) -> None:
     windows = RedisWindows(away)
 
-    await windows.put(principal, "c", 2, LINES)
+    await windows.put(principal, "c", 2, PAST)
 
     assert await windows.get(principal, "c", 2) is None
 
@@ -85,11 +92,11 @@ async def test_a_server_that_does_not_answer_costs_a_second(silent: Redis, princ
 
 
 async def test_more_calls_than_connections_wait_for_one(windows: RedisWindows, principal: Principal) -> None:
-    await windows.put(principal, "c", 2, LINES)
+    await windows.put(principal, "c", 2, PAST)
 
     found = await asyncio.gather(*(windows.get(principal, "c", 2) for _ in range(200)))
 
-    assert found == [LINES] * 200
+    assert found == [PAST] * 200
 
 
 async def test_a_cancelled_call_leaves_no_reply_behind_for_the_next(redis: Redis, principal: Principal) -> None:

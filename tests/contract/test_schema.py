@@ -11,13 +11,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from domain.errors import Internal
+from domain.errors import DatabaseUnavailable, Internal
 from infra.sql.database import Database
 from infra.sql.schema import MIGRATIONS, upgrade
-from infra.sql.tables import metadata
+from infra.sql.tables import metadata, tenants
 from tests.contract.records import Records
 
 REVISIONS = [script.revision for script in reversed(list(ScriptDirectory(str(MIGRATIONS)).walk_revisions()))]
@@ -117,6 +117,16 @@ async def test_processes_that_start_together_on_an_empty_database_all_succeed(em
     errors = [(await asyncio.to_thread(process.communicate, timeout=60))[1] for process in processes]
 
     assert [process.returncode for process in processes] == [0, 0, 0], errors
+
+
+async def test_a_database_without_tables_says_what_to_do(empty_url: str) -> None:
+    database = await Database.open(empty_url)
+
+    with pytest.raises(DatabaseUnavailable, match="moorage migrate"):
+        async with database.read() as connection:
+            await connection.execute(select(tenants.c.id))
+
+    await database.close()
 
 
 async def test_a_schema_newer_than_the_program_is_refused_and_left_alone(empty_url: str) -> None:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from domain.accounts import Account, Principal
-from domain.chat import Finish, Line, Speaker
+from domain.chat import Finish
 from domain.errors import NotFound
 from domain.names import new_id
 from domain.runs import Command, Outcome, State
-from domain.usage import Delivery, month_of
+from domain.usage import Delivery, Purpose, month_of
+from domain.window import READ, TURNS, Exchange, Past
 from tests.contract.records import ANSWER, PASSAGE, SOURCE, Records, a_call, a_colleague
 
 
@@ -61,13 +62,16 @@ async def test_a_foreign_turn_is_absent(
         records.turns.history(other, turn.conversation_id, 10),
         records.turns.forget(other, turn.conversation_id),
         records.turns.note_query(other, turn, "theirs", flags=[]),
+        records.turns.note_summary(other, turn, "theirs", 1, after=0, calls=[]),
+        records.turns.note_flag(other, turn, "theirs"),
         records.turns.commit_answer(other, turn, ANSWER, []),
     ):
         with pytest.raises(NotFound):
             await attempt
-    assert await records.turns.window(other, turn.conversation_id, 2, 10) == []
+    assert await records.turns.past(other, turn.conversation_id, 2) == Past()
     assert (await records.turns.conversations(other, limit=10, cursor=None)).items == []
     assert await records.turn(me, command) == turn
+    assert (await records.turns.past(me, turn.conversation_id, 2)).summary == ""
 
 
 async def test_what_was_searched_for_is_noted(records: Records, me: Principal) -> None:
@@ -198,47 +202,122 @@ async def test_an_answer_touches_its_conversation(records: Records, me: Principa
     assert after.updated_at > before.updated_at
 
 
-# --- the window ---------------------------------------------------------------------------------------------------
+# --- the past -----------------------------------------------------------------------------------------------------
 
 
-async def test_the_window_is_the_newest_messages_oldest_first(records: Records, me: Principal) -> None:
-    commands = await talk(records, me, "one", "two", "three")
-
-    window = await records.turns.window(me, conversation_of(commands[0]), 4, 4)
-
-    assert window == [
-        Line(Speaker.USER, "two"),
-        Line(Speaker.ASSISTANT, "re: two"),
-        Line(Speaker.USER, "three"),
-        Line(Speaker.ASSISTANT, "re: three"),
-    ]
-
-
-async def test_the_window_ends_before_the_turn_that_asks(records: Records, me: Principal) -> None:
+async def test_the_past_is_the_newest_turns_oldest_first_with_their_sizes(records: Records, me: Principal) -> None:
     commands = await talk(records, me, "one", "two")
 
-    window = await records.turns.window(me, conversation_of(commands[0]), 2, 10)
+    past = await records.turns.past(me, conversation_of(commands[0]), 3)
 
-    assert [line.text for line in window] == ["one", "re: one"]
+    assert past == Past("", 0, (Exchange(1, "one", 10, "re: one", 8), Exchange(2, "two", 10, "re: two", 8)))
 
 
-async def test_an_odd_window_begins_with_an_answer(records: Records, me: Principal) -> None:
+async def test_the_past_ends_before_the_turn_that_asks(records: Records, me: Principal) -> None:
     commands = await talk(records, me, "one", "two")
 
-    window = await records.turns.window(me, conversation_of(commands[0]), 3, 3)
+    past = await records.turns.past(me, conversation_of(commands[0]), 2)
 
-    assert [line.text for line in window] == ["re: one", "two", "re: two"]
+    assert [exchange.question for exchange in past.exchanges] == ["one"]
 
 
-async def test_unanswered_turns_are_not_in_the_window(records: Records, me: Principal) -> None:
+async def test_unanswered_turns_are_not_in_the_past(records: Records, me: Principal) -> None:
     first = (await talk(records, me, "one"))[0]
     failed = await records.ask(me, message="two", conversation_id=first.conversation_id)
     await records.runs.close(me, failed.workflow_id, Outcome(State.FAILED, "provider_auth", "answer"))
     await records.ask(me, message="three", conversation_id=first.conversation_id)
 
-    window = await records.turns.window(me, conversation_of(first), 4, 10)
+    past = await records.turns.past(me, conversation_of(first), 4)
 
-    assert [line.text for line in window] == ["one", "re: one"]
+    assert [exchange.seq for exchange in past.exchanges] == [1]
+
+
+async def test_of_the_past_only_what_may_be_needed_is_read(records: Records, me: Principal) -> None:
+    commands = await talk(records, me, *map(str, range(1, READ + 3)))
+    conversation, turn = conversation_of(commands[0]), await records.turn(me, commands[-1])
+
+    without = await records.turns.past(me, conversation, READ + 3)
+    await records.turns.note_summary(me, turn, "They counted.", READ, after=0, calls=[])
+    summarized = await records.turns.past(me, conversation, READ + 3)
+
+    assert [one.seq for one in without.exchanges] == list(range(3, READ + 3))
+    assert [one.seq for one in summarized.exchanges] == list(range(READ + 3 - TURNS, READ + 3))
+
+
+async def test_a_summary_is_kept_with_what_it_cost(records: Records, me: Principal) -> None:
+    first = (await talk(records, me, "one"))[0]
+    command = await records.ask(me, conversation_id=first.conversation_id, billable=True)
+    call = a_call(command, purpose=Purpose.SUMMARY)
+
+    turn = await records.turn(me, command)
+    told = {"prompts": {"summarize": "abc"}, "timings": {"summarize": 2.0}}
+    await records.turns.note_summary(me, turn, "하나라고 했다.", 1, after=0, calls=[call], **told)
+    await records.turns.note_query(me, turn, "하나?", flags=[], prompts={"condense": "def"})
+
+    past = await records.turns.past(me, turn.conversation_id, 2)
+    assert (past.summary, past.until) == ("하나라고 했다.", 1)
+    noted = await records.answers.record(me, command.workflow_id)
+    assert (noted.turn.timings, noted.prompts) == ({"summarize": 2.0}, {"condense": "def", "summarize": "abc"})
+    [line] = (await records.usage.lines(me, month_of(turn.asked_at), limit=10, cursor=None)).items
+    assert (line.purpose, line.delivery) == (Purpose.SUMMARY, Delivery.DELIVERED)
+    assert await records.usage.settle(me, command.workflow_id) == 100
+
+
+async def test_of_two_summaries_of_the_same_turns_the_first_stays_and_nobody_pays_the_second(
+    records: Records, me: Principal
+) -> None:
+    first = (await talk(records, me, "one"))[0]
+    command = await records.ask(me, conversation_id=first.conversation_id, billable=True)
+    turn = await records.turn(me, command)
+    calls = [a_call(command, purpose=Purpose.SUMMARY) for _ in range(5)]
+
+    await asyncio.gather(
+        *(
+            records.turns.note_summary(me, turn, f"summary {place}", 1, after=0, calls=[call])
+            for place, call in enumerate(calls)
+        )
+    )
+
+    lines = (await records.usage.lines(me, month_of(turn.asked_at), limit=10, cursor=None)).items
+    deliveries = {line.op_id: line.delivery for line in lines}
+    past = await records.turns.past(me, turn.conversation_id, 2)
+    assert sorted(deliveries.values()) == [Delivery.DELIVERED, *[Delivery.RETRIED] * 4]
+    assert deliveries[calls[int(past.summary.rpartition(" ")[2])].op_id] == Delivery.DELIVERED
+    assert await records.usage.settle(me, command.workflow_id) == 100
+
+
+async def test_a_summary_takes_the_place_of_the_one_it_was_made_from(records: Records, me: Principal) -> None:
+    commands = await talk(records, me, "one", "two", "three")
+    turn = await records.turn(me, commands[-1])
+    await records.turns.note_summary(me, turn, "one", 1, after=0, calls=[])
+
+    await records.turns.note_summary(me, turn, "one and two", 2, after=1, calls=[])
+    await records.turns.note_summary(me, turn, "late", 1, after=0, calls=[])
+
+    past = await records.turns.past(me, turn.conversation_id, 4)
+    assert (past.summary, past.until) == ("one and two", 2)
+
+
+async def test_what_a_turn_goes_without_is_flagged_once(records: Records, me: Principal) -> None:
+    command = await records.ask(me)
+    turn = await records.turn(me, command)
+
+    for _ in range(2):
+        await records.turns.note_flag(me, turn, "summary_failed")
+
+    assert (await records.turn(me, command)).flags == ("summary_failed",)
+
+
+async def test_a_summary_goes_with_its_conversation(records: Records, me: Principal) -> None:
+    command = (await talk(records, me, "one"))[0]
+    turn = await records.turn(me, command)
+    await records.turns.note_summary(me, turn, "a secret", 1, after=0, calls=[])
+
+    await records.turns.forget(me, turn.conversation_id)
+
+    assert await records.turns.past(me, turn.conversation_id, 2) == Past()
+    with pytest.raises(NotFound):
+        await records.turns.note_summary(me, turn, "a secret", 1, after=0, calls=[])
 
 
 # --- conversations ------------------------------------------------------------------------------------------------
