@@ -34,12 +34,15 @@ class Prices:
     currency: str = ""
     entries: Sequence[Price] = ()
 
+    def price(self, model: str, at: datetime) -> Price | None:
+        valid = [price for price in self.entries if price.covers(model) and price.since <= at]
+        return max(valid, key=lambda one: one.rank, default=None)
+
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int, at: datetime) -> int | None:
         """Billionths, by the price that was valid at that moment; None without one."""
-        valid = [price for price in self.entries if price.covers(model) and price.since <= at]
-        if not valid:
+        price = self.price(model, at)
+        if price is None:
             return None
-        price = max(valid, key=lambda one: one.rank)
         exact = PER_TOKEN * (prompt_tokens * price.prompt + completion_tokens * price.completion)
         return int(exact.to_integral_value(ROUND_HALF_EVEN))
 

@@ -9,10 +9,11 @@ from enum import StrEnum
 class Purpose(StrEnum):
     CHAT = "chat"
     CONDENSE = "condense"
+    SUMMARY = "summary"
     EMBEDDING = "embedding"
 
 
-COUNTED = (Purpose.CHAT, Purpose.CONDENSE)  # what a token_limit is about
+COUNTED = (Purpose.CHAT, Purpose.CONDENSE, Purpose.SUMMARY)  # what a token_limit is about
 
 
 class Delivery(StrEnum):
@@ -106,15 +107,19 @@ def cautious(tokens: int) -> int:
 
 
 PASSAGE_TOKENS = 450  # a chunk of 256 model tokens and its label with a long title, counted 1.5 times
-PROMPT_TOKENS = 500  # instructions around question, passages and history
+PROMPT_TOKENS = 600  # instructions around question, passages, history and summary
 
 
-def reservation(*, question: int, window: int, k: int, use_rag: bool, max_tokens: int) -> int:
-    """Upper bound of what a turn can cost, in tokens; `question` and `window` are already upper bounds.
+def reservation(
+    *, question: int, window: int, k: int, use_rag: bool, max_tokens: int, summary: int = 0, summarized: int = 0
+) -> int:
+    """Upper bound of what a turn can cost, in tokens; what it is given are upper bounds already.
 
-    Answer: prompt, window, question, k chunks and the reply. Condense: the window and the question again, and
-    a rewritten question of at most 200 tokens.
+    Answer: prompt, summary, window, question, k chunks and the reply. Condense: summary, window and question again,
+    and a rewritten question of at most 200 tokens. Summary: the one so far, what it does not cover, and the new one.
     """
-    answer = PROMPT_TOKENS + window + question + (k * PASSAGE_TOKENS if use_rag else 0) + max_tokens
-    condense = PROMPT_TOKENS + window + question + 200 if use_rag and window else 0
-    return answer + condense
+    seen = summary + window + question
+    answer = PROMPT_TOKENS + seen + (k * PASSAGE_TOKENS if use_rag else 0) + max_tokens
+    condense = PROMPT_TOKENS + seen + 200 if use_rag and window else 0
+    summarize = PROMPT_TOKENS + summary + summarized + summary if summarized else 0
+    return answer + condense + summarize

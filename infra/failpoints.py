@@ -34,7 +34,10 @@ from infra.sql.chat import SqlTurns
 from infra.sql.database import Database
 from infra.temporal import TemporalEngine
 
-GRAPHS = {"turn": ("recall", "condense", "retrieve", "answer"), "documents": ("parse", "embed", "index", "publish")}
+GRAPHS = {
+    "turn": ("recall", "summarize", "condense", "retrieve", "answer"),
+    "documents": ("parse", "embed", "index", "publish"),
+}
 START = "engine.start"  # between the commit of an admission and the answer to the caller
 COMMIT = "answer.commit"  # before: the reply is there and its worker fails; after: committed, and nobody hears of it
 NAMES = {f"{graph}.{node}" for graph, nodes in GRAPHS.items() for node in nodes} | {

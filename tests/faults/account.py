@@ -15,6 +15,9 @@ from tests.platform import PASSWORD
 
 PATIENCE = 60.0  # seconds
 LOOK = 0.1
+# No expiry: with hundreds of requests at once httpcore closes a connection for its age that it has just given to a
+# request, which then ends as a ReadError (encode/httpcore#1110).
+CROWD = httpx.Limits(max_connections=None, keepalive_expiry=None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Account:
 async def registered(stack: Stack, limit: int | None = None) -> AsyncIterator[Account]:
     """Of a tenant of its own; `limit` in tokens of a month."""
     timeout = httpx.Timeout(75, pool=None)
-    async with httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=None), trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=timeout, limits=CROWD, trust_env=False) as http:
         name = f"budget-{new_id()[:12]}"
         person = {"username": name, "password": PASSWORD}
         auth = f"{stack.api_url}/api/v1/auth"

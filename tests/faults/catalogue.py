@@ -1,6 +1,6 @@
 """Which test proves which fault of the catalogue: id -> (file, test); those that need no broken stack are elsewhere.
 
-A: what breaks on the way of the data; M: what may go wrong in metering.
+A: what breaks on the way of the data; M: what may go wrong in metering; E: what a document may talk a model into.
 """
 
 INGESTION, CHAT, ADMISSION, START = "test_ingestion", "test_chat", "test_admission", "test_start"
@@ -8,6 +8,7 @@ LEDGER, BUDGETS, METERING = "test_ledger", "test_budgets", "test_metering"
 STREAMS = "test_streams"
 KILLED = (INGESTION, "test_a_worker_killed_at_any_point_loses_and_doubles_nothing")
 STARTED = (ADMISSION, "test_an_api_killed_around_the_start_is_asked_again_with_the_key")
+TWENTY = (METERING, "test_twenty_faults_in_a_row_leave_nothing_held_and_nothing_stuck")
 
 CATALOGUE: dict[str, list[tuple[str, str]]] = {
     "A01": [KILLED],
@@ -39,6 +40,10 @@ CATALOGUE: dict[str, list[tuple[str, str]]] = {
         (CHAT, "test_a_provider_that_refuses_twice_is_asked_again_and_paid_once"),
         (CHAT, "test_a_provider_that_keeps_refusing_ends_the_turn_with_a_code"),
     ],
+    "A27": [TWENTY],
+    "A28": [TWENTY],
+    "A29": [TWENTY],
+    "A30": [TWENTY],
     "A35": [(ADMISSION, "test_fifty_equal_requests_at_once_are_one_run")],
     "A36": [(ADMISSION, "test_a_key_is_for_one_request_of_one_account")],
     "A37": [(ADMISSION, "test_the_same_bytes_without_a_key_are_one_document")],
@@ -59,13 +64,37 @@ CATALOGUE: dict[str, list[tuple[str, str]]] = {
     "M05": [(METERING, "test_at_the_limit_a_turn_is_refused_when_there_is_no_room_and_not_before")],
 }
 
+ANSWERER, REPLIES, FALLBACK = (
+    "contract/test_openai_answerer",
+    "contract/test_provider_replies",
+    "contract/test_fallback",
+)
 SEQUENCES, MONTHS, USAGE = "contract/test_ledger_sequences", "contract/test_ledger", "api/test_usage"
 VECTORS, REPLAY, RUNS = "contract/test_vector_store", "api/test_replay", "api/test_admission"
+INJECTION, OUTPUT, PROMPTS = "workflows/test_injection", "unit/test_output", "unit/test_prompts"
 ELSEWHERE: dict[str, list[tuple[str, str]]] = {
     "A25": [
         (VECTORS, "test_an_inactive_tenant_is_unavailable_until_it_is_active_again"),
         (VECTORS, "test_a_class_that_was_lost_is_made_again_by_us_and_never_by_the_server"),
         (VECTORS, "test_a_vector_of_another_length_is_refused_for_good_and_nothing_is_written"),
+    ],
+    "A26": [
+        (ANSWERER, "test_the_provider_says_how_long_to_wait"),
+        (ANSWERER, "test_an_endpoint_that_fails_at_tls_is_unavailable"),
+        (FALLBACK, "test_the_next_model_answers_for_one_that_is"),
+    ],
+    "A27": [
+        (ANSWERER, "test_a_fault_gets_its_name_after_one_call_and_nobodys_words"),
+        (FALLBACK, "test_what_is_too_long_by_half_as_well_fails_by_name_and_costs_nothing"),
+    ],
+    "A28": [(ANSWERER, "test_silence_has_a_limit_and_ends_the_call")],
+    "A29": [
+        (ANSWERER, "test_a_usage_that_cannot_be_true_is_estimated"),
+        (REPLIES, "test_a_reply_that_cannot_be_meant_is_no_answer"),
+    ],
+    "A30": [
+        (REPLIES, "test_a_reply_whose_words_are_all_there_is_an_answer_by_estimate"),
+        (FALLBACK, "test_once_something_was_told_no_other_model_goes_on_with_it"),
     ],
     "A38": [
         (RUNS, "test_a_run_that_was_never_started_is_cancelled_for_good"),
@@ -92,4 +121,50 @@ ELSEWHERE: dict[str, list[tuple[str, str]]] = {
     "M12": [(SEQUENCES, "test_months_are_what_was_bought_whatever_happens_in_whatever_order")],
     "M13": [(USAGE, "test_month_ledger_and_export_are_the_providers_log")],
     "M14": [(USAGE, "test_fifty_questions_of_a_new_user_at_once_are_all_in_the_ledger")],
+    "E01": [
+        (INJECTION, "test_a_model_that_obeys_a_document_leaks_nothing"),
+        (OUTPUT, "test_the_rules_are_not_told"),
+        (OUTPUT, "test_rules_are_known_in_other_clothes"),
+        (OUTPUT, "test_neither_the_code_nor_a_long_piece_of_the_rules_leaves"),
+    ],
+    "E02": [
+        (INJECTION, "test_a_model_that_obeys_a_document_leaks_nothing"),
+        (INJECTION, "test_what_is_told_until_somebody_stops_it_is_filtered_too"),
+        (INJECTION, "test_a_quoted_document_is_inert_in_the_answer_and_exact_in_its_source"),
+        (OUTPUT, "test_nothing_that_can_be_fetched_leaves"),
+        (OUTPUT, "test_nothing_that_can_be_fetched_leaves_whatever_is_put_together"),
+        (OUTPUT, "test_it_does_not_matter_in_what_pieces_an_answer_comes"),
+    ],
+    "E03": [(INJECTION, "test_nothing_happens_that_a_model_asks_for")],
+    "E04": [(INJECTION, "test_nothing_happens_that_a_model_asks_for")],
+    "E05": [
+        (INJECTION, "test_a_model_that_obeys_a_document_leaks_nothing"),
+        (PROMPTS, "test_a_document_cannot_close_its_passage_or_open_another"),
+        (PROMPTS, "test_no_earlier_message_speaks_with_the_marker"),
+        (PROMPTS, "test_nothing_that_is_read_can_change_who_speaks"),
+        ("unit/test_citations", "test_what_stands_around_a_dropped_marker_is_none_either"),
+    ],
+    "E06": [("unit/test_parsing", "test_invisible_characters_are_taken_out_with_a_warning")],
+    "E07": [
+        (INJECTION, "test_names_that_speak_are_names"),
+        (PROMPTS, "test_a_title_stays_on_its_line_and_short"),
+        (PROMPTS, "test_what_nobody_sees_is_not_told"),
+    ],
+    "E08": [
+        (ANSWERER, "test_a_model_that_ignores_max_tokens_is_cut_by_us"),
+        (ANSWERER, "test_control_characters_without_end_are_too_long_too"),
+        (OUTPUT, "test_what_is_taken_out_leaves_its_words"),
+        (INJECTION, "test_a_rewritten_question_is_one_short_plain_line"),
+    ],
+    "E09": [("authz/test_tenants_apart", "test_a_strangers_word_in_an_answer_is_noticed")],
+    "E10": [(INJECTION, "test_an_earlier_answer_is_no_evidence")],
+    "E11": [
+        ("unit/test_passages", "test_at_most_three_chunks_of_a_document_are_chosen"),
+        ("contract/test_passages", "test_a_stuffed_document_leaves_room_for_the_others"),
+    ],
+    "E12": [(INJECTION, "test_no_prompt_holds_a_secret")],
+}
+
+REASONS: dict[str, str] = {
+    "E13": "optional: a scanner for models says little of a filter that does not depend on the model",
 }

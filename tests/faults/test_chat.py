@@ -9,12 +9,13 @@ from tests.faults.client import Client, joined, login
 from tests.faults.world import World, assert_world, idle, struck
 from tests.provider.calls import Call
 from tests.provider.script import Fault
-from tests.provider.words import CONDENSE
+from tests.provider.words import CONDENSE, SUMMARIZE
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
 full = pytest.mark.faults
 PACE = 0.05  # seconds per token
+LONG = "The tide came in and the tide went out again. " * 200  # two of these do not fit a window
 WORDS = " ".join(f"word{number}" for number in range(40))  # two seconds of answer
 
 
@@ -59,6 +60,28 @@ async def test_a_worker_killed_between_the_steps_of_a_turn_pays_once(point: str,
 
     assert world.stack.struck() == 1
     assert len([call for call in world.stack.provider.calls if is_answer(call)]) == 2
+    await assert_world(world, client)
+
+
+@full
+@pytest.mark.parametrize(("moment", "summaries"), [("before", 1), ("after", 1), ("during:300", 2)])
+async def test_a_worker_killed_at_a_summary_leaves_one_that_is_paid_once(
+    moment: str, summaries: int, world: World, client: Client
+) -> None:
+    """It is kept with its call: the step that is repeated finds it, or makes the only one."""
+    first = await client.ask(LONG)
+    await client.answered(first)
+    await client.answered(await client.ask(LONG, first.conversation_id))
+    world.stack.provider.manners.pace = PACE
+    world.stack.arm(f"turn.summarize.{moment}=kill*1")
+    question = await client.ask("Which berth?", first.conversation_id)
+
+    await client.answered(question)
+
+    assert world.stack.struck() == 1
+    assert len([call for call in world.stack.provider.calls if is_summary(call)]) == summaries
+    rows = [row for row in world.stored(client).rows("provider_calls") if row["purpose"] == "summary"]
+    assert [row["delivery"] for row in rows].count("delivered") == 1
     await assert_world(world, client)
 
 
@@ -173,8 +196,12 @@ async def test_cancelling_twice_is_cancelling_once(world: World, client: Client)
 
 
 def is_answer(call: Call) -> bool:
-    """Neither an embedding nor a rewritten question."""
-    return call.kind == "chat" and not str(call.messages[0]["content"]).startswith(CONDENSE)
+    """Neither an embedding nor a rewritten question nor a summary."""
+    return call.kind == "chat" and not str(call.messages[0]["content"]).startswith((CONDENSE, SUMMARIZE))
+
+
+def is_summary(call: Call) -> bool:
+    return call.kind == "chat" and str(call.messages[0]["content"]).startswith(SUMMARIZE)
 
 
 async def conversation(client: Client, *, most: int) -> None:

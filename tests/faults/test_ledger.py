@@ -99,21 +99,25 @@ async def speak(client: Client, enough: Callable[[], bool]) -> list[str]:
 def replies_are_the_turns_own(
     calls: Sequence[Call], rows: Sequence[dict[str, Any]], turns: Sequence[dict[str, Any]]
 ) -> None:
-    """Each answer is one delivered line, that of the call it came from; each line is of a call for its own turn."""
+    """Each answer is one delivered line, that of the call it came from; each line is of a call for its own turn.
+
+    A summary is of turns before its own."""
     words = {row["workflow_id"]: WORD.findall(row["question"])[-1] for row in turns if WORD.search(row["question"])}
     asked = {call.number: word_of(call) for call in calls}
     answers: dict[str, list[str]] = {}
     for row in rows:
-        if row["workflow_id"] in words and "#" in row["model"]:
+        if row["workflow_id"] in words and row["purpose"] != "summary" and "#" in row["model"]:
             assert asked[number_of(row)] == words[row["workflow_id"]]
             if (row["purpose"], row["delivery"]) == ("chat", Delivery.DELIVERED):
                 answers.setdefault(row["workflow_id"], []).append(row["model"])
     given = {row["workflow_id"]: [row["model_used"]] for row in turns if row["outcome"] == "succeeded"}
     assert {run: models for run, models in given.items() if run in words} == answers
-    condensed = Counter(
-        row["workflow_id"] for row in rows if (row["purpose"], row["delivery"]) == ("condense", Delivery.DELIVERED)
+    prepared = Counter(
+        (row["workflow_id"], row["purpose"])
+        for row in rows
+        if row["purpose"] in ("condense", "summary") and row["delivery"] == Delivery.DELIVERED
     )
-    assert max(condensed.values()) == 1
+    assert max(prepared.values()) == 1
 
 
 def word_of(call: Call) -> str | None:

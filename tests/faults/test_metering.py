@@ -14,6 +14,7 @@ from temporalio.client import Client as Temporal
 
 from domain.names import new_id
 from tests.faults.account import PATIENCE, Account, charge, refusal, registered, reservation_of
+from tests.faults.balance import balanced, counted
 from tests.faults.carefree import carefree
 from tests.faults.conftest import SEED
 from tests.faults.stack import Stack, launched
@@ -42,11 +43,36 @@ ENDS = {
 }
 
 
+FAULTS = (  # and the state of a turn that meets one of them once
+    (Fault(status=401, code="invalid_api_key"), "failed"),
+    (Fault(status=429), "succeeded"),
+    (Fault.hang(), "succeeded"),
+    (Fault.malformed(), "failed"),
+    (Fault(status=500), "succeeded"),
+    (Fault(status=400), "failed"),
+    (Fault.cut_after(3), "succeeded"),
+    (Fault(status=403), "failed"),
+    (Fault.hang(after=3), "succeeded"),
+    (Fault(finish="content_filter"), "failed"),
+    (Fault(status=429, retry_after=1), "succeeded"),
+    (Fault(status=404, code="model_not_found"), "failed"),
+    (Fault.end_after(3), "succeeded"),
+    (Fault(status=400, code="context_length_exceeded"), "failed"),
+    (Fault.error_after(2, "server_error"), "succeeded"),
+    (Fault(status=429, code="insufficient_quota"), "failed"),
+    (Fault.cut_after(0), "succeeded"),
+    (Fault.malformed(""), "failed"),
+    (Fault(status=503), "succeeded"),
+    (Fault(text=" \n "), "failed"),
+)
+
+
 @pytest.fixture(scope="module")
 async def hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """Has little patience with a provider that says nothing."""
     home = tmp_path_factory.mktemp("hasty") / "home"
-    async with launched(home, seed=SEED, spare=False, MOORAGE_FIRST_TOKEN_SECONDS="1") as running:
+    patience = {"MOORAGE_FIRST_TOKEN_SECONDS": "1", "MOORAGE_TOKEN_GAP_SECONDS": "1"}
+    async with launched(home, seed=SEED, spare=False, **patience) as running:
         yield running
 
 
@@ -76,6 +102,30 @@ async def test_what_was_reserved_is_released_however_a_turn_ends(hasty: Stack) -
     assert seconds < 10
     assert month["tokens_used"] > 0
     assert [row["reserved"] for row in stored.rows("commands")] == [0] * RELEASED
+    budgets_are_settled(stored)
+
+
+async def test_twenty_faults_in_a_row_leave_nothing_held_and_nothing_stuck(hasty: Stack) -> None:
+    """A27-A30: refused, silent, malformed, cut."""
+    hasty.provider.reset()
+    hasty.provider.manners.numbered = True
+    async with registered(hasty) as account, carefree(hasty):
+        states = []
+        for fault, _ in FAULTS:
+            hasty.provider.script(fault)
+            run = (await account.ask(PROMPT)).json()
+            states.append((await account.finished(run["workflow_id"]))["state"])
+        month, _ = await account.settled()
+        stored = Stored(hasty, await Temporal.connect(hasty.addresses.temporal_address, lazy=True), account.tenant)
+    balance = balanced(await hasty.provider.idle(), stored.rows("provider_calls"))
+
+    print(f"  {len(FAULTS)} faults: {Counter(states)}, {balance}")
+    assert len(FAULTS) == 20
+    assert states == [state for _, state in FAULTS]
+    commands = stored.rows("commands", order="created_at")
+    assert [(row["outcome"], row["reserved"]) for row in commands] == [(state, 0) for state in states]
+    assert (month["tokens_used"], month["tokens_reserved"]) == (counted(stored.rows("provider_calls")), 0)
+    assert balance.delivered == states.count("succeeded")
     budgets_are_settled(stored)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.catalogue import CATALOGUE, ELSEWHERE
+from tests.faults.catalogue import CATALOGUE, ELSEWHERE, REASONS
 
 TESTS = Path(__file__).parents[1]
 SUITES = TESTS / "faults"
@@ -33,7 +33,11 @@ def test_every_fault_has_tests_that_name_it(fault: str) -> None:
 
 @pytest.mark.parametrize(("file", "test"), [place for places in ELSEWHERE.values() for place in places])
 def test_what_is_proven_elsewhere_is_there(file: str, test: str) -> None:
-    assert f"async def {test}(" in (TESTS / f"{file}.py").read_text()
+    assert re.search(rf"^(?:async )?def {test}\(", (TESTS / f"{file}.py").read_text(), re.MULTILINE)
+
+
+def test_every_injection_has_tests_or_a_reason() -> None:
+    assert {fault for fault in [*ELSEWHERE, *REASONS] if fault[0] == "E"} == {f"E{n:02}" for n in range(1, 14)}
 
 
 def test_every_scenario_is_in_the_catalogue() -> None:

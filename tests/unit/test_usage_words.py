@@ -31,6 +31,15 @@ def test_retrieval_reserves_every_passage() -> None:
     assert reserved == PROMPT_TOKENS + 30 + 100 + 5 * PASSAGE_TOKENS
 
 
+def test_a_summary_is_reserved_with_what_it_reads_and_in_every_prompt() -> None:
+    known = reservation(question=30, window=400, k=5, use_rag=False, max_tokens=100, summary=60)
+
+    made = reservation(question=30, window=400, k=5, use_rag=False, max_tokens=100, summary=60, summarized=700)
+
+    assert known == PROMPT_TOKENS + 60 + 400 + 30 + 100
+    assert made == known + (PROMPT_TOKENS + 60 + 700 + 60)
+
+
 def test_a_follow_up_with_retrieval_reserves_a_rewritten_question() -> None:
     first = reservation(question=30, window=0, k=5, use_rag=True, max_tokens=100)
 
