@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from api.admission import Admission
 from api.authenticate import authenticate, logged_in
 from api.load import Load
 from domain.accounts import Login, Principal, Role
@@ -17,6 +18,11 @@ LONGEST_WAIT = 60
 
 def services(request: Request) -> Services:
     found: Services = request.app.state.services
+    return found
+
+
+def admission(request: Request) -> Admission:
+    found: Admission = request.app.state.admission
     return found
 
 
@@ -95,6 +101,7 @@ def preferred_wait(prefer: Annotated[str | None, Header(max_length=255)] = None)
 
 
 Platform = Annotated[Services, Depends(services)]
+Admit = Annotated[Admission, Depends(admission)]
 ChatLoad = Annotated[Load, Depends(load)]
 Caller = Annotated[Principal, Depends(caller)]
 SignedIn = Annotated[Principal, Depends(signed_in)]

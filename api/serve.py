@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from api.app import create_app
 from api.gate import LONGEST_HEADERS
-from api.protocol import DeadlineProtocol
+from api.protocol import KEEP_ALIVE, DeadlineProtocol
 from infra.services import open_services
 from infra.settings import Settings
 from infra.telemetry import configure_logging
@@ -50,5 +50,6 @@ def config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         server_header=False,
         log_config=None,
         lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=10,
     )
