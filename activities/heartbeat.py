@@ -13,7 +13,8 @@ EVERY = 0.5  # seconds; the worker's throttle is the same
 async def heartbeating(progress: Callable[[], object] | None = None) -> AsyncIterator[None]:
     """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests).
 
-    `progress` is what the next attempt will find.
+    `progress` is what the next attempt will find, from the beginning on. Without it there is nothing to tell before the
+    first interval is over: a beat is a write of Temporal's, and most steps are shorter.
     """
     if not activity.in_activity():
         yield
@@ -34,6 +35,8 @@ def survived() -> None:
 
 
 async def _beat(progress: Callable[[], object] | None) -> None:
+    if progress is None:
+        await asyncio.sleep(EVERY)
     while True:
         activity.heartbeat(*([progress()] if progress else []))
         await asyncio.sleep(EVERY)

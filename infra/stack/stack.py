@@ -4,10 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from infra.models import model_list
+from infra.prices import price_list
 from infra.settings import Settings
 from infra.stack import state
 from infra.stack.addresses import Addresses, without_password
 from infra.stack.envfile import EnvFile
+from infra.stack.errors import StackError
 from infra.stack.leftovers import end_leftovers
 from infra.stack.platform import Platform
 from infra.stack.ports import Ports
@@ -34,6 +37,7 @@ class Stack:
 
     async def start(self) -> None:
         """Returns when everything is ready. Raises StackError; stop() is due in any case."""
+        _refuse_bad_lists(self._settings)
         end_leftovers(self._home, self._say)
         self._state = replace(self._state, supervisor=Life.own())
         self._publish()
@@ -80,6 +84,15 @@ class Stack:
         children = [Life.of(status.pid) for status in statuses if status.pid]
         self._state = replace(self._state, report=report, children=children)
         state.write(self._home, self._state)
+
+
+def _refuse_bad_lists(settings: Settings) -> None:
+    """What would keep each of our processes from starting is told before any server is started. Raises StackError."""
+    try:
+        model_list(settings)
+        price_list(settings.prices)
+    except ValueError as error:
+        raise StackError(str(error)) from None
 
 
 def _where(addresses: Addresses) -> dict[str, Any]:
