@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.loading import loading
 from cli.options import Home, Json, running
 
 app = typer.Typer(help="Tenants, budgets, accounts and the audit log: the operator's commands.", no_args_is_help=True)
@@ -25,7 +26,8 @@ def create_tenant(
     json: Json = False,
 ) -> None:
     """Make a tenant and its owner; prints a generated password, once."""
-    from cli import operator
+    with loading():
+        from cli import operator
 
     raise typer.Exit(operator.create_tenant(running(home), username, email, token_limit, json=json))
 
@@ -33,7 +35,8 @@ def create_tenant(
 @app.command("list")
 def listing(home: Home = None, json: Json = False) -> None:
     """Show tenants with their accounts, budgets and this month's tokens."""
-    from cli import operator
+    with loading():
+        from cli import operator
 
     raise typer.Exit(operator.listing(running(home), json=json))
 
@@ -41,7 +44,8 @@ def listing(home: Home = None, json: Json = False) -> None:
 @app.command("set-budget")
 def set_budget(tenant: TenantId, tokens: Tokens, home: Home = None) -> None:
     """Set a tenant's monthly budget; the limits of its accounts are cut where they exceed it together."""
-    from cli import operator
+    with loading():
+        from cli import operator
 
     raise typer.Exit(operator.set_budget(running(home), tenant, tokens))
 
@@ -54,7 +58,8 @@ def reset_password(
     json: Json = False,
 ) -> None:
     """Give an account a new generated password, printed once; its logins end."""
-    from cli import operator
+    with loading():
+        from cli import operator
 
     raise typer.Exit(operator.reset_password(running(home), username, revoke_keys=revoke_keys, json=json))
 
@@ -62,7 +67,8 @@ def reset_password(
 @app.command()
 def disable(username: Username, home: Home = None) -> None:
     """Keep an account out: its logins end and its API keys are refused."""
-    from cli import operator
+    with loading():
+        from cli import operator
 
     raise typer.Exit(operator.set_active(running(home), username, active=False))
 
@@ -70,7 +76,8 @@ def disable(username: Username, home: Home = None) -> None:
 @app.command()
 def enable(username: Username, home: Home = None) -> None:
     """Let an account in again."""
-    from cli import operator
+    with loading():
+        from cli import operator
 
     raise typer.Exit(operator.set_active(running(home), username, active=True))
 
@@ -85,7 +92,8 @@ def delete_tenant(
     home: Home = None,
 ) -> None:
     """Stop a tenant's runs, erase everything it has in every store, prove it, print and keep the receipt (JSON)."""
-    from cli import deletion
+    with loading():
+        from cli import deletion
 
     raise typer.Exit(deletion.delete_tenant(running(home), tenant, yes=yes, patience=patience))
 
@@ -99,6 +107,7 @@ def audit(
     json: Json = False,
 ) -> None:
     """Show who changed whose access, newest first; `--json` prints one object a line."""
-    from cli import operator
+    with loading():
+        from cli import operator
 
     raise typer.Exit(operator.audit(running(home), tenant, since, limit, json=json))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli import admin, usage
+from cli.loading import loading
 from cli.options import Home, Json, Repair, absolute, running, settings
 
 app = typer.Typer(
@@ -61,9 +62,9 @@ def stop(home: Home = None) -> None:
 @app.command()
 def doctor(home: Home = None) -> None:
     """Say what was found, what is missing and what to do about it."""
-    from cli.doctor import doctor as examine
+    from cli.doctor import doctor as look_around
 
-    raise typer.Exit(examine(home))
+    raise typer.Exit(look_around(home))
 
 
 @app.command()
@@ -73,7 +74,8 @@ def verify(
     json: Json = False,
 ) -> None:
     """Compare database, search index, blobs and ledger; exit 1 when something differs."""
-    from cli.verify import verify as compare
+    with loading():
+        from cli.verify import verify as compare
 
     raise typer.Exit(compare(running(home), repair=repair, json=json))
 
@@ -89,7 +91,8 @@ def demo(home: Home = None) -> None:
 @app.command()
 def api() -> None:
     """Run the HTTP API."""
-    from api.serve import serve
+    with loading():
+        from api.serve import serve
 
     serve(settings())
 
@@ -97,7 +100,8 @@ def api() -> None:
 @app.command()
 def worker(queue: Annotated[Queue, typer.Option(help="The task queue to serve.")]) -> None:
     """Run the worker of one task queue."""
-    from workflows.worker import serve
+    with loading():
+        from workflows.worker import serve
 
     serve(settings(), queue.value)
 
@@ -105,7 +109,8 @@ def worker(queue: Annotated[Queue, typer.Option(help="The task queue to serve.")
 @app.command()
 def migrate() -> None:
     """Bring the database's tables and the schedules up to date."""
-    from workflows.migrate import migrate as bring_up_to_date
+    with loading():
+        from workflows.migrate import migrate as bring_up_to_date
 
     bring_up_to_date(settings())
 
