@@ -3,7 +3,7 @@
 UV := $$(command -v uv || ls .tools/bin/uv 2>/dev/null || echo python3 -m uv)
 RUN := $(UV) run --frozen
 
-.PHONY: help setup demo dev test check format bench load faults
+.PHONY: help setup demo dev test check format bench load answers faults
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ bench: setup  ## Measure latency and throughput on this machine and print a tabl
 
 load: setup  ## Ramp, flood and stall a stack on this machine and print what it still does
 	@$(RUN) python -m tests.bench.load
+
+answers: setup  ## Ask a thousand questions with known answers and print what replies and quotes are worth (MOORAGE_XQUAD)
+	@$(RUN) python -m tests.bench.answers
 
 faults: setup  ## Kill, stop and cut everything for up to two hours; nothing may be lost or done twice (FAULTS_SEED=N repeats)
 	@MOORAGE_LEDGER_CALLS=10000 MOORAGE_RELEASED_TURNS=1000 MOORAGE_SEQUENTIAL_TURNS=500 $(RUN) pytest tests/faults -m "" -s

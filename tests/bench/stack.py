@@ -18,7 +18,7 @@ from tests.platform import PASSWORD
 
 SAMPLES = Path(__file__).parents[2] / "cli" / "samples"
 LIMIT = "1000000000000"  # tokens: no budget may end a measurement
-CLIENTS = 256
+CLIENTS = 1024
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ async def launched(home: Path, **settings: str) -> AsyncIterator[Stack]:
 @asynccontextmanager
 async def _client(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """An account of a tenant of its own."""
-    limits = httpx.Limits(max_connections=CLIENTS)
+    limits = httpx.Limits(max_connections=CLIENTS, keepalive_expiry=None)  # see tests/faults/account.py
     async with httpx.AsyncClient(base_url=base_url, timeout=90, limits=limits, trust_env=False) as http:
         http.headers["Authorization"] = f"Bearer {await _account(http)}"
         yield http

@@ -54,8 +54,13 @@ class Free:
     def answer(self, prompt: Prompt) -> AsyncIterator[str | Completion]:
         return self._answerer.answer(prompt)
 
-    async def condense(self, question: str, history: Sequence[Line], model: str | None) -> Completion | None:
-        return await self._answerer.condense(question, history, model)
+    async def condense(
+        self, question: str, history: Sequence[Line], model: str | None, *, summary: str = ""
+    ) -> Completion | None:
+        return await self._answerer.condense(question, history, model, summary=summary)
+
+    async def summarize(self, summary: str, lines: Sequence[Line], model: str | None) -> Completion | None:
+        return await self._answerer.summarize(summary, lines, model)
 
 
 class Unlisted:
