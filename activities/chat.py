@@ -10,7 +10,7 @@ from typing import Any, cast
 from temporalio import activity
 
 from activities.asking import first_available, within_context
-from activities.context import attempt, cancelled_on_request, operation_ids, principal_of
+from activities.attempt import attempt, cancelled_on_request, operation_ids, principal_of
 from activities.heartbeat import heartbeating
 from activities.meter import Asked, Call, Meter
 from activities.passages import Reader

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from temporalio import activity
 
-from activities.context import operation_ids, principal_of
+from activities.attempt import operation_ids, principal_of
 from activities.heartbeat import heartbeating, survived
 from activities.meter import Asked, Meter
 from activities.spans import decode, encode

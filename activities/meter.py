@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from activities.context import cancelled_on_request
+from activities.attempt import cancelled_on_request
 from domain.accounts import Principal
 from domain.errors import MoorageError, ProviderMalformed
 from domain.ports import Tokenizer, UsageRecords

@@ -23,7 +23,7 @@ from domain.usage import cautious
 
 SECONDS = 1.0  # neighbours are not worth a longer wait
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class Reader:
@@ -56,7 +56,7 @@ class Reader:
             async with asyncio.timeout(SECONDS):
                 read = await asyncio.gather(*(self._layout(principal, some) for some in of_document.values()))
         except (BlobsUnavailable, TimeoutError) as error:
-            log.warning("passages_not_widened", error=type(error).__name__)
+            _log.warning("passages_not_widened", error=type(error).__name__)
             return {}
         return {document_id: layout for document_id, layout in zip(of_document, read, strict=True) if layout}
 

@@ -163,7 +163,7 @@ class ReconcileActivities:
                 key, standing = chunk.version_key, standings.get(chunk.version_key)
                 if key in reported or not may_be_orphaned(chunk, standing, before):
                     continue
-                if standing is not None and await self._runs(principal, standing.workflow_id):
+                if standing is not None and await self._is_open(principal, standing.workflow_id):
                     continue
                 reported.add(key)
                 stored = await self.store.count(principal, self._named(generation), key)
@@ -235,7 +235,7 @@ class ReconcileActivities:
         await self.index(VersionRef(tenant=principal.tenant, account="", document=document, version=version))
         return await self.store.count(principal, self.generation, finding.subject) == finding.expected
 
-    async def _runs(self, principal: Principal, workflow_id: str) -> bool:
+    async def _is_open(self, principal: Principal, workflow_id: str) -> bool:
         live = await self.engine.describe(principal, workflow_id)
         return live is not None and live.state not in FINAL
 

@@ -13,7 +13,7 @@ CUT_TOKENS = 4  # of CUT, and of words that are counted otherwise where a text e
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """`tokens` of a window."""
+    """How a turn's past is found. `tokens`: what a window may hold (MOORAGE_HISTORY_TOKENS)."""
 
     turns: TurnRecords
     windows: Windows

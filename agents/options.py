@@ -1,4 +1,4 @@
-"""How patient Temporal is with each kind of work: the table of the design, in one place.
+"""How patient Temporal is with each kind of work, in one place.
 
 A node takes its options as metadata; an activity outside a graph takes them as keyword arguments.
 """

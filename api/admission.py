@@ -17,8 +17,8 @@ from domain.runs import Command, Kind, State
 from infra.services import Services
 from infra.telemetry import ADMITTED
 
-# Of a tenant's. A start is some 20 ms of Temporal's one writer: sixteen clients that upload would be a queue before
-# everybody's question, and before the documents' own next steps.
+# Of one tenant, in this process. A start costs Temporal's only writer some 20 ms: without a limit sixteen uploading
+# clients would queue ahead of every question, and of their own documents' next steps.
 AT_ONCE = {Kind.CHAT: 4, Kind.INGESTION: 1, Kind.REPLAY: 1}
 PATIENCE = 30.0  # seconds; two hundred clients that are told to ask again cost more than two hundred that wait
 

@@ -7,7 +7,7 @@ from api.admission import Admission
 from api.edge import BodyLimit, Edge
 from api.gate import Gate, Origins
 from api.load import Load
-from api.pace import AddressPace
+from api.rates import AddressPace
 from api.routes import accounts, answers, chat, documents, health, keys, models, runs, search, usage, users
 from api.routing import StrictRoute
 from infra.services import Services

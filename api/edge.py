@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from api import pace
+from api import rates
 from api.errors import problem
 from domain import errors
 from domain.errors import MoorageError
@@ -142,7 +142,7 @@ def _stamp(scope: Scope, headers: MutableHeaders) -> None:
         headers.setdefault(name, value)
     if scope["path"] in PAGES:
         headers["Content-Security-Policy"] = PAGES_POLICY
-    pace.stamp(scope, headers)
+    rates.stamp(scope, headers)
 
 
 def _account(scope: Scope, method: str, status: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Room for everybody at what all have to pass: who comes with many waits for themselves, not before others."""
+"""At most so many of a tenant's requests at once: its further ones wait in their order, other tenants' do not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable

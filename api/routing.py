@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from api import strict_json
 from api.deps import Caller
 from api.errors import Unreadable
-from api.pace import account_pace
+from api.rates import account_pace
 from domain.errors import MalformedRequest, NotAcceptable
 
 JSON = {"application/json", "application/problem+json"}

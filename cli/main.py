@@ -108,7 +108,7 @@ def worker(queue: Annotated[Queue, typer.Option(help="The task queue to serve.")
 
 @app.command()
 def migrate() -> None:
-    """Bring the database's tables and the schedules up to date."""
+    """Bring the database's tables, the search index and the schedules up to date."""
     with loading():
         from workflows.migrate import migrate as bring_up_to_date
 

@@ -17,7 +17,8 @@ MoorageError
 │   └── Internal
 └── Temporary                 worth another try, maybe after `retry_after`
     ├── ProviderRateLimited ProviderUnavailable
-    ├── StoreUnavailable DatabaseUnavailable BlobsUnavailable RedisUnavailable TemporalUnavailable
+    ├── DependencyUnavailable (Overloaded StoreUnavailable DatabaseUnavailable BlobsUnavailable RedisUnavailable
+    │                          TemporalUnavailable)
     ├── EarlierTurnOpen
     └── DeadlineExceeded
 

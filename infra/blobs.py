@@ -38,7 +38,7 @@ REMOTE: dict[str, Any] = {
     "retry_config": {"max_retries": 0},
 }
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class ObjectBlobs:
@@ -199,7 +199,7 @@ async def _deadline(call: str, folder: Path | None = None, size: int = 0) -> Asy
         async with asyncio.timeout(SECONDS):
             yield
     except (BaseError, OSError) as error:  # TimeoutError is an OSError
-        log.warning("blob_call_failed", call=call, error=type(error).__name__)
+        _log.warning("blob_call_failed", call=call, error=type(error).__name__)
         raise (StorageExhausted if _is_full(folder, size) else BlobsUnavailable) from None
 
 

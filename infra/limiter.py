@@ -18,7 +18,7 @@ SECONDS = 0.5  # our deadline for Redis: nobody's answer waits for it longer
 REST = 2.0  # seconds that a silent Redis is not asked again, so that it costs the deadline only now and then
 LONGEST_WAIT = 600.0  # handed out without Redis
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class RedisLimiter:
             reply = self._remembered(lane)
         if not reply.code:
             return None
-        log.warning("provider_pause", lane=lane.name, code=reply.code, seconds=reply.quiet, wait=reply.wait)
+        _log.warning("provider_pause", lane=lane.name, code=reply.code, seconds=reply.quiet, wait=reply.wait)
         return timedelta(seconds=reply.wait)
 
     async def answered(self, lane: Lane) -> None:
@@ -84,7 +84,7 @@ class RedisLimiter:
                 found, wait, quiet = await self._script(keys=[f"limiter:{lane.name}"], args=args)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._rests_until = time.monotonic() + self._rest
-            log.warning("limiter_without_redis", error=type(error).__name__)
+            _log.warning("limiter_without_redis", error=type(error).__name__)
             return None
         reply = _Reply(found, float(wait), float(quiet))
         self._remember(lane, reply.code, reply.quiet)

@@ -17,7 +17,7 @@ SECONDS = 0.25  # our deadline for Redis: every request waits for it
 REST = 2.0  # seconds that a silent Redis is not asked again
 MOST_BUCKETS = 20_000  # kept in this process; the one that was used longest ago goes first
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class LocalRates:
@@ -56,7 +56,7 @@ class RedisRates:
                 count, left = await self._script(keys=[bucket], args=[limit, MINUTE])
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._rests_until = time.monotonic() + self._rest
-            log.warning("rates_without_redis", error=type(error).__name__)
+            _log.warning("rates_without_redis", error=type(error).__name__)
             return self._local.take(bucket, limit)
         return _rate(count, limit, left / 1000)
 

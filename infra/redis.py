@@ -21,7 +21,7 @@ SECONDS = 1.0  # our deadline for any call; the client alone needs 10 s to give 
 CONNECTIONS = 32
 WINDOW_LIFETIME = timedelta(days=7)
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 def pool(url: str) -> Redis:
@@ -50,7 +50,7 @@ async def deadline(failure: str, **facts: str) -> AsyncIterator[None]:
         async with asyncio.timeout(SECONDS):
             yield
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
-        log.warning(failure, error=type(error).__name__, **facts)
+        _log.warning(failure, error=type(error).__name__, **facts)
         raise RedisUnavailable from None
 
 

@@ -21,7 +21,7 @@ CANCEL_AGAIN = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0  # seconds between attempts while Redis is away
 WAKE_LIFETIME = 3600
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class Followed:
@@ -177,7 +177,7 @@ class RedisReader:
                 pause = FIRST_PAUSE
             except (RedisError, OSError) as error:
                 if pause == FIRST_PAUSE:
-                    log.warning("event_reader_lost", error=type(error).__name__)
+                    _log.warning("event_reader_lost", error=type(error).__name__)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 

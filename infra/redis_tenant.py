@@ -13,7 +13,7 @@ from domain.errors import RedisUnavailable
 SECONDS = 2.0  # for one step of a scan
 SCANNED = 1000  # keys that a step looks at
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class RedisTenant:
@@ -55,5 +55,5 @@ class RedisTenant:
 
 
 def _unavailable(call: str, error: Exception) -> RedisUnavailable:
-    log.warning("tenant_not_erased", call=call, error=type(error).__name__)
+    _log.warning("tenant_not_erased", call=call, error=type(error).__name__)
     return RedisUnavailable()

@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr = Field(SecretStr(""), validation_alias=_plain("OPENAI_API_KEY"))
     openai_base_url: str = Field("", validation_alias=_plain("OPENAI_BASE_URL"))
     chat_model: str = "gpt-4o-mini"
-    models: Annotated[Path | None, Unset] = Field(None, description="A TOML file, see docs/operations.md")
+    models: Annotated[Path | None, Unset] = Field(None, description="A TOML file, see docs/providers.md")
     context_tokens: int = Field(CONTEXT_TOKENS, ge=1024, le=10_000_000, description="Of the model above")
     first_token_seconds: float = Field(30.0, gt=0, le=110, description="A step of a turn ends after 120")
     token_gap_seconds: float = Field(15.0, gt=0, le=110)

@@ -29,7 +29,7 @@ SECONDS = 0.5  # our deadline for Redis
 REST = 2.0  # seconds that a silent Redis is not asked again
 MOST = 10_000  # buckets that a process keeps without Redis
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class RedisThrottle:
                 return float(await self._script(keys=keys, args=[verb, *self._limits, WINDOW]))
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._rests_until = time.monotonic() + REST
-            log.warning("throttle_without_redis", error=type(error).__name__)
+            _log.warning("throttle_without_redis", error=type(error).__name__)
             return self._local.ask(verb, keys)
 
 

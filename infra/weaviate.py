@@ -46,7 +46,7 @@ CHANNEL = (
 )
 VENDOR = (WeaviateBaseError, httpx.HTTPError, OSError)  # TimeoutError is an OSError
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 # When a part of a batch fails the client logs whole objects, text included.
 logging.getLogger("weaviate-client").setLevel(logging.CRITICAL)
 
@@ -164,7 +164,7 @@ class WeaviateStore:
         except VENDOR as error:
             self._classes.discard(name)
             self._tenants.discard((name, tenant))
-            log.warning("weaviate_call_failed", call=call, error=type(error).__name__)
+            _log.warning("weaviate_call_failed", call=call, error=type(error).__name__)
             raise StoreUnavailable from None
 
     async def _connected(self) -> WeaviateAsyncClient:
@@ -260,7 +260,7 @@ async def _insert(collection: Chunks, chunks: Sequence[IndexedChunk]) -> None:
     reply = await collection.data.insert_many([to_object(chunk) for chunk in chunks])
     if reply.has_errors:
         refused = [chunks[index].chunk_id for index in sorted(reply.errors)]
-        log.warning("chunks_refused", refused=len(refused), of=len(chunks), first=refused[0])
+        _log.warning("chunks_refused", refused=len(refused), of=len(chunks), first=refused[0])
         raise StoreUnavailable(f"The search index refused {len(refused)} of {len(chunks)} chunks.")
 
 

@@ -18,7 +18,7 @@ from infra.services import Services
 
 router = Router(prefix="/api/v1/auth", tags=["accounts"])
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @router.post("/register", status_code=201)
@@ -60,7 +60,7 @@ async def refresh(body: Refresh, platform: Platform) -> TokenPair:
         raise TokenRevoked from None
     refreshed = await platform.sessions.refresh(body.refresh_token)
     if refreshed.verdict is Verdict.REUSED:
-        log.warning("auth_refresh_reused", tenant=principal.tenant, account=principal.account, family=family)
+        _log.warning("auth_refresh_reused", tenant=principal.tenant, account=principal.account, family=family)
         await platform.accounts.end(refreshed.login)
         platform.login_states.forget(principal)
     if refreshed.verdict is not Verdict.ROTATED:
@@ -77,15 +77,15 @@ async def logout(current: CurrentLogin, platform: Platform) -> None:
     try:
         await platform.sessions.end(current)
     except RedisUnavailable:
-        log.info("auth_session_left_to_expire")  # the database refuses it from now on
-    log.info("auth_logged_out", account=current.principal.account)
+        _log.info("auth_session_left_to_expire")  # the database refuses it from now on
+    _log.info("auth_logged_out", account=current.principal.account)
 
 
 @router.post("/logout-all", status_code=204)
 async def logout_all(principal: SignedIn, platform: Platform) -> None:
     await platform.accounts.end_all(principal)
     platform.login_states.forget(principal)
-    log.info("auth_logged_out_everywhere", account=principal.account)
+    _log.info("auth_logged_out_everywhere", account=principal.account)
 
 
 @router.post("/password", status_code=204)
@@ -100,7 +100,7 @@ async def change_password(
     new_hash = await platform.passwords.hash(body.new_password)
     await platform.accounts.change_password(current, found.password_hash, new_hash)
     platform.login_states.forget(current.principal)
-    log.info("auth_password_changed", account=current.principal.account)
+    _log.info("auth_password_changed", account=current.principal.account)
 
 
 @router.get("/me")
@@ -114,7 +114,7 @@ async def _verified(platform: Services, username: str, password: str, address: s
         found = await platform.accounts.credentials(username)
         right = await platform.passwords.verify(found.password_hash if found else None, password)
         if not right or found is None or not found.account.is_active:
-            log.info("auth_password_refused", account=found.account.account_id if found else None)
+            _log.info("auth_password_refused", account=found.account.account_id if found else None)
             raise InvalidCredentials
         return found
 

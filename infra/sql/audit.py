@@ -13,7 +13,7 @@ from domain.names import new_id
 from infra.sql.database import Database, utc_now
 from infra.sql.tables import audit
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class SqlAudit:
@@ -39,7 +39,9 @@ async def write_down(connection: AsyncConnection, note: Note) -> None:
     """The same inside somebody else's transaction, as its last statement: logged is what is about to be committed."""
     row = {"tenant_id": note.tenant, "account_id": note.account, "event": note.event, "subject": note.subject}
     await connection.execute(insert(audit).values(id=new_id(), at=utc_now(), **row, facts=note.facts))
-    log.info("audit", what=note.event, tenant=note.tenant, account=note.account, subject=note.subject, facts=note.facts)
+    _log.info(
+        "audit", what=note.event, tenant=note.tenant, account=note.account, subject=note.subject, facts=note.facts
+    )
 
 
 def _entry(row: Row[Any]) -> Entry:

@@ -21,7 +21,7 @@ from infra.sql.ownership import add, pick, remove
 from infra.sql.paging import page
 from infra.sql.tables import accounts, api_keys
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class SqlKeys:
@@ -77,15 +77,15 @@ class SqlKeys:
             async with self._database.write() as connection:
                 await connection.execute(noted)
         except DatabaseUnavailable:
-            log.warning("key_use_not_noted", key=key_id)
+            _log.warning("key_use_not_noted", key=key_id)
 
 
 def _refuse(row: Row[Any], now: datetime) -> None:
     if row.expires_at is not None and row.expires_at <= now:
-        log.warning("key_refused", key=row.id, reason="expired")
+        _log.warning("key_refused", key=row.id, reason="expired")
         raise TokenExpired("The API key has expired; make a new one.")
     if not row.is_active:
-        log.warning("key_refused", key=row.id, reason="account_disabled")
+        _log.warning("key_refused", key=row.id, reason="account_disabled")
         raise AccountDisabled
 
 

@@ -1,3 +1,5 @@
+"""Who comes with many waits in a lane of their own; nobody else does."""
+
 import asyncio
 from datetime import timedelta
 

@@ -7,7 +7,7 @@ from fastapi import Depends
 from fastapi.routing import APIRoute
 
 from api.deps import Caller
-from api.pace import account_pace
+from api.rates import account_pace
 from api.routing import AUTHENTICATION, Router
 from domain.accounts import Principal
 
