@@ -26,8 +26,7 @@ def create_app(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    app.state.admission = Admission(services)
-    app.state.load = Load(services)
+    app.state.admission = Admission(services, Load(services))
     for module in (accounts, keys, users, chat, answers, models, documents, search, runs, usage, health):
         lax = [route for route in module.router.routes if not isinstance(route, StrictRoute)]
         assert not lax, f"{module.__name__}: make its router with api.routing.Router"

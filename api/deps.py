@@ -1,13 +1,13 @@
 """What a route may ask for. The signature is the policy: a route with a Caller needs a valid token."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
 from api.admission import Admission
 from api.authenticate import authenticate, logged_in
-from api.load import Load
 from domain.accounts import Login, Principal, Role
 from domain.errors import Forbidden, InvalidRequest, Unauthenticated
 from infra import opaque
@@ -23,12 +23,7 @@ def services(request: Request) -> Services:
 
 def admission(request: Request) -> Admission:
     found: Admission = request.app.state.admission
-    return found
-
-
-def load(request: Request) -> Load:
-    found: Load = request.app.state.load
-    return found
+    return replace(found, gone=request.is_disconnected)
 
 
 def bearer(request: Request) -> str:
@@ -102,7 +97,6 @@ def preferred_wait(prefer: Annotated[str | None, Header(max_length=255)] = None)
 
 Platform = Annotated[Services, Depends(services)]
 Admit = Annotated[Admission, Depends(admission)]
-ChatLoad = Annotated[Load, Depends(load)]
 Caller = Annotated[Principal, Depends(caller)]
 SignedIn = Annotated[Principal, Depends(signed_in)]
 Overseer = Annotated[Principal, Depends(overseer)]

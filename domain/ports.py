@@ -76,6 +76,9 @@ class Admissions(Protocol):
     with another digest it raises IdempotencyKeyReused. It is looked at before anything else.
     """
 
+    async def known(self, principal: Principal, key: str, digest: str) -> Command | None:
+        """What was admitted with this key. Raises IdempotencyKeyReused."""
+
     async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
         """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
 
@@ -326,6 +329,9 @@ class TurnRecords(Protocol):
 
     async def history(self, principal: Principal, conversation_id: str, limit: int) -> list[Utterance]:
         """The newest messages, oldest first. Raises NotFound."""
+
+    async def told(self, principal: Principal, conversation_id: str) -> list[str]:
+        """The workflow ids of its turns and of their reruns. Raises NotFound."""
 
     async def forget(self, principal: Principal, conversation_id: str) -> list[str]:
         """Delete conversation, turns and reruns, keep the ledger; the workflow ids of all of them. Raises NotFound."""

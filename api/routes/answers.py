@@ -1,9 +1,11 @@
 """Answers looked back on: what each was made from, whether it was any good, and the same question again."""
 
+import asyncio
+
 from fastapi import Request, Response
 
 from api.admission import digest
-from api.deps import Admit, Caller, ChatLoad, Key, Platform, Wait
+from api.deps import Admit, Caller, Key, Platform, Wait
 from api.record import answer_record
 from api.routes.chat import ANSWERS, told
 from api.routing import Router
@@ -17,7 +19,8 @@ router = Router(prefix="/api/v1/answers", tags=["answers"])
 @router.get("/{workflow_id}")
 async def record(workflow_id: str, principal: Caller, platform: Platform) -> AnswerRecord:
     """Of the caller's own answers; a colleague's are absent."""
-    return answer_record(await platform.answers.record(principal, workflow_id))
+    found = await platform.answers.record(principal, workflow_id)
+    return await asyncio.to_thread(answer_record, found)  # two long answers are compared for half a second
 
 
 @router.post("/{workflow_id}/feedback", status_code=204)
@@ -34,7 +37,6 @@ async def rerun(
     principal: Caller,
     platform: Platform,
     admit: Admit,
-    load: ChatLoad,
     key: Key,
     wait: Wait,
 ) -> Response:
@@ -42,7 +44,6 @@ async def rerun(
     order, history and next question stay as they are. `then` answers from the passages of the original, `now` from
     what its query finds at present."""
     fingerprint = digest(f"/api/v1/answers/{workflow_id}/rerun", body.model_dump(mode="json"))
-    await load.check(principal)
     again = Rerun(
         workflow_id=workflow_id,
         as_of=body.as_of,
@@ -52,5 +53,4 @@ async def rerun(
         billable=platform.answerer.billable,
     )
     command = await admit.rerun(principal, again, key, fingerprint)
-    load.let_in()
     return await told(request, platform, principal, command, wait)

@@ -1,6 +1,6 @@
 """Ask; and the conversations that came of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import views
 from api.admission import digest
-from api.deps import Admit, Caller, ChatLoad, Cursor, Key, Limit, Platform, Wait
+from api.deps import Admit, Caller, Cursor, Key, Limit, Platform, Wait
 from api.errors import ended, problem
 from api.event_stream import MEDIA_TYPE, event_stream
 from api.filters import accepted
@@ -40,15 +40,12 @@ async def ask(
     principal: Caller,
     platform: Platform,
     admit: Admit,
-    load: ChatLoad,
     key: Key,
     wait: Wait,
 ) -> Response:
     """202 and a run; with `Prefer: wait=N` the answer itself when it is there in time; or its events as they come."""
     fingerprint = digest("/api/v1/chat", body.model_dump(mode="json", by_alias=True))
-    await load.check(principal)
     command = await admit.turn(principal, await _ask(platform, body), key, fingerprint)
-    load.let_in()
     return await told(request, platform, principal, command, wait)
 
 
@@ -108,7 +105,13 @@ async def export(
 @router.delete("/conversations/{conversation_id}", status_code=204)
 async def forget(conversation_id: str, principal: Caller, platform: Platform) -> None:
     """Questions, answers and their reruns are gone; ledger lines stay."""
+    workflow_ids = await platform.turns.told(principal, conversation_id)
+    await _drop(platform, principal, conversation_id, workflow_ids)  # first: while rows are left it can be repeated
     workflow_ids = await platform.turns.forget(principal, conversation_id)
+    await _drop(platform, principal, conversation_id, workflow_ids)  # again: words may have been told meanwhile
+
+
+async def _drop(platform: Services, principal: Principal, conversation_id: str, workflow_ids: Sequence[str]) -> None:
     await platform.windows.drop(principal, conversation_id)
     await platform.events.drop(principal, workflow_ids)
 

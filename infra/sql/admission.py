@@ -47,6 +47,11 @@ class SqlAdmissions:
         self._clock = clock
         self._history_tokens = history_tokens
 
+    async def known(self, principal: Principal, key: str, digest: str) -> Command | None:
+        """What was admitted with this key. Raises IdempotencyKeyReused."""
+        async with self._database.read() as connection:
+            return await _known(connection, principal, key, digest)
+
     async def admit_turn(self, principal: Principal, ask: Ask, key: str | None, digest: str) -> Command:
         """Raises NotFound (conversation, collection or a document), QuotaExhausted, IdempotencyKeyReused."""
         return await self._with_room(principal, lambda: self._admit_turn(principal, ask, key, digest))

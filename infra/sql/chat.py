@@ -1,6 +1,7 @@
 """Conversations and their turns; they belong to the account."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -80,7 +81,7 @@ class SqlTurns:
         """
         stands = func.coalesce(conversations.c.summary_until, 0) == after
         update = change(principal, conversations).where(conversations.c.id == turn.conversation_id, stands)
-        async with self._database.write() as connection:
+        async with self._paid(principal, calls), self._database.write() as connection:
             kept = await connection.execute(update.values(summary=summary, summary_until=until))
             bought = calls if kept.rowcount else _nobodys(calls)
             await _note(connection, principal, turn, timings=timings, calls=bought, prompts=prompts)
@@ -127,8 +128,11 @@ class SqlTurns:
         *,
         timings: Mapping[str, float] | None = None,
     ) -> Turn:
-        """The answer, its provider calls and the run's outcome in one transaction; the stored turn if there is one."""
-        async with self._database.write() as connection:
+        """The answer, its provider calls and the run's outcome in one transaction; the stored turn if there is one.
+
+        Raises NotFound when the conversation was deleted meanwhile. It was told all the same, and is paid for.
+        """
+        async with self._paid(principal, calls), self._database.write() as connection:
             # Rows are locked in one order everywhere: command, conversation, turn.
             if await runs.close(connection, principal, turn.workflow_id, _succeeded(answer)) is None:
                 stored = await _one(connection, pick(principal, turns).where(_is(turn.conversation_id, turn.seq)))
@@ -143,8 +147,11 @@ class SqlTurns:
         return stored
 
     async def keep_said(self, principal: Principal, turn: Turn, answer: Answer, calls: Sequence[ProviderCall]) -> None:
-        """What was said until somebody stopped it, and the outcome `cancelled`; nothing where there is an answer."""
-        async with self._database.write() as connection:
+        """What was said until somebody stopped it, and the outcome `cancelled`; nothing where there is an answer.
+
+        Raises as `commit_answer`.
+        """
+        async with self._paid(principal, calls), self._database.write() as connection:
             await runs.end(connection, principal, turn.workflow_id, Outcome(State.CANCELLED))
             row = await _row(connection, _locked(principal, turn))
             await usage.record(connection, principal, calls)
@@ -179,6 +186,17 @@ class SqlTurns:
             raise NotFound
         return [utterance for row in reversed(rows) for utterance in _utterances(row)][-limit:]
 
+    async def told(self, principal: Principal, conversation_id: str) -> list[str]:
+        """The workflow ids of its turns and of their reruns. Raises NotFound."""
+        itself, beside = conversations.c.id == conversation_id, conversations.c.origin_id == conversation_id
+        rows = pick(principal, conversations, conversations.c.id)
+        said = pick(principal, turns, turns.c.workflow_id)
+        said = said.where(turns.c.conversation_id.in_(rows.where(or_(itself, beside))))
+        async with self._database.read() as connection:
+            if (await connection.execute(rows.where(itself))).one_or_none() is None:
+                raise NotFound
+            return sorted((await connection.execute(said)).scalars().all())
+
     async def forget(self, principal: Principal, conversation_id: str) -> list[str]:
         """Delete conversation, turns and reruns, keep the ledger; the workflow ids of all of them. Raises NotFound."""
         itself, beside = conversations.c.id == conversation_id, conversations.c.origin_id == conversation_id
@@ -192,9 +210,21 @@ class SqlTurns:
             await connection.execute(remove(principal, conversations).where(or_(itself, beside)))
         return sorted(workflow_ids)
 
-    async def _note(self, principal: Principal, turn: Turn, **told: Any) -> None:
-        async with self._database.write() as connection:
-            await _note(connection, principal, turn, **told)
+    async def _note(self, principal: Principal, turn: Turn, *, calls: Sequence[ProviderCall] = (), **told: Any) -> None:
+        async with self._paid(principal, calls), self._database.write() as connection:
+            await _note(connection, principal, turn, calls=calls, **told)
+
+    @asynccontextmanager
+    async def _paid(self, principal: Principal, calls: Sequence[ProviderCall]) -> AsyncIterator[None]:
+        """Around a transaction that finds no turn any more: who deletes a conversation while a model works for it has
+        what was bought on the bill.
+        """
+        try:
+            yield
+        except NotFound:
+            async with self._database.write() as connection:
+                await usage.record(connection, principal, calls)
+            raise
 
 
 async def _note(

@@ -1,10 +1,13 @@
 """A turn over HTTP: asked, answered from the documents, cited, remembered."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from redis.asyncio import Redis
 
-from tests.platform import Platform, User
+from infra.redis import RedisWindows
+from tests.platform import Platform, User, api_client
 from tests.provider.script import Fault
 from tests.provider.server import ScriptedProvider
 
@@ -108,6 +111,19 @@ async def test_history_is_listed_and_deleted(user: User) -> None:
     assert deleted.status_code == 204
     assert (await user.http.get(f"{path}/history")).status_code == 404
     assert (await user.http.get("/api/v1/chat/conversations")).json()["items"] == []
+
+
+async def test_a_deletion_that_met_an_outage_can_be_repeated(quiet: Platform, user: User, away: Redis) -> None:
+    answer = await user.ask("When does the lock open?")
+    path = f"/api/v1/chat/conversations/{answer['conversation_id']}"
+    services = replace(quiet.services, windows=RedisWindows(away))
+
+    async with api_client(services, dict(user.http.headers)) as without_redis:
+        refused = await without_redis.delete(path)
+        kept = await without_redis.get(f"{path}/history")
+    deleted = await user.http.delete(path)
+
+    assert [one.status_code for one in (refused, kept, deleted)] == [503, 200, 204]
 
 
 async def test_a_colleagues_or_strangers_conversation_is_absent(quiet: Platform, user: User) -> None:

@@ -1,20 +1,25 @@
 """More questions than can be answered: who asks too many is asked to come back, and nobody else."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 
-from api.admission import PATIENCE, Admission
+from api.admission import AT_ONCE, PATIENCE, Admission
 from api.app import create_app
+from api.load import Load
 from domain import names
 from domain.accounts import Principal
+from domain.errors import TemporalUnavailable
 from domain.ports import Engine
-from domain.runs import Launch
-from tests.platform import Platform, StartPlatform, User
+from domain.runs import Kind, Launch
+from tests.api.serving import serving
+from tests.platform import Platform, StartPlatform, User, api_client
 from workflows.worker import worker
 
 MOST = 4
@@ -80,19 +85,20 @@ async def test_a_question_does_not_wait_for_another_tenants_crowd(start_platform
 
 
 class Held:
-    """Engine. Starts of this tenant's ingestions wait until they are let go."""
+    """Engine. Starts of this tenant on one queue wait until they are let go."""
 
-    def __init__(self, engine: Engine, tenant: str) -> None:
+    def __init__(self, engine: Engine, tenant: str, queue: str) -> None:
         self.reached, self.free = asyncio.Event(), asyncio.Event()
         self.waiting = 0
         self._engine = engine
         self._tenant = tenant
+        self._queue = queue
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     async def start(self, principal: Principal, launch: Launch) -> str:
-        if principal.tenant == self._tenant and launch.queue == names.DOCUMENTS_QUEUE:
+        if principal.tenant == self._tenant and launch.queue == self._queue:
             self.waiting += 1
             self.reached.set()
             await self.free.wait()
@@ -101,13 +107,13 @@ class Held:
 
 @asynccontextmanager
 async def crowded(
-    platform: Platform, *users: User, patience: float = PATIENCE
+    platform: Platform, *users: User, patience: float = PATIENCE, queue: str = names.DOCUMENTS_QUEUE
 ) -> AsyncIterator[tuple[Held, list[httpx.AsyncClient]]]:
-    """One API, before whose engine the first user's uploads are held up; a client for each of them."""
-    held = Held(platform.services.engine, users[0].tenant)
+    """One API, before whose engine the first user's work is held up; a client for each of them."""
+    held = Held(platform.services.engine, users[0].tenant, queue)
     services = replace(platform.services, engine=held)
     app = create_app(services)
-    app.state.admission = Admission(services, patience)
+    app.state.admission = Admission(services, Load(services), patience)
     transport = httpx.ASGITransport(app)
     async with AsyncExitStack() as stack:
         clients = [
@@ -120,6 +126,12 @@ async def crowded(
             yield held, clients
         finally:
             held.free.set()
+
+
+async def until_waiting(held: Held, many: int) -> None:
+    async with asyncio.timeout(10):
+        while held.waiting < many:
+            await asyncio.sleep(0.02)
 
 
 async def upload(http: httpx.AsyncClient, number: int) -> httpx.Response:
@@ -156,3 +168,77 @@ async def test_an_upload_that_finds_no_room_is_told_so_and_leaves_nothing(quiet:
         held.free.set()
         assert (await first).status_code == 202
         assert (await upload(mine, 2)).status_code == 202
+
+
+async def test_who_repeats_a_request_with_its_key_does_not_wait_again(quiet: Platform) -> None:
+    crowd = await quiet.user()
+    question, headers = {"message": "When does the lock open?"}, {"Idempotency-Key": "ask-1"}
+    async with crowded(quiet, crowd, patience=0.3, queue=names.CHAT_QUEUE) as (held, (mine,)):
+        held.free.set()
+        first = await mine.post("/api/v1/chat", json=question, headers=headers)
+        await crowd.finished(first.json()["workflow_id"])
+        held.free.clear()
+        waiting = [asyncio.create_task(mine.post("/api/v1/chat", json=question)) for _ in range(AT_ONCE[Kind.CHAT])]
+        await until_waiting(held, len(waiting))
+
+        again = await mine.post("/api/v1/chat", json=question, headers=headers)
+        refused = await mine.post("/api/v1/chat", json=question)
+
+        assert (again.status_code, again.json()["workflow_id"]) == (202, first.json()["workflow_id"])
+        assert refused.status_code == 503
+        held.free.set()
+        assert {reply.status_code for reply in await asyncio.gather(*waiting)} == {202}
+
+
+async def test_who_waited_for_room_is_sent_away_when_others_took_it(start_platform: StartPlatform) -> None:
+    async with start_platform("overtaken", work=False, chat_backlog=MOST) as overtaken:
+        crowd = await overtaken.user()
+        async with crowded(overtaken, crowd, queue=names.CHAT_QUEUE) as (held, (mine,)):
+            asked = [asyncio.create_task(mine.post("/api/v1/chat", json={"message": f"{n}?"})) for n in range(5 * MOST)]
+            await until_waiting(held, AT_ONCE[Kind.CHAT])
+            held.free.set()
+
+            statuses = Counter(reply.status_code for reply in await asyncio.gather(*asked))
+
+        assert set(statuses) == {202, 503}
+        assert statuses[202] < 3 * MOST
+
+
+async def test_nothing_is_begun_for_who_hung_up_while_waiting(quiet: Platform) -> None:
+    crowd = await quiet.user()
+    held = Held(quiet.services.engine, crowd.tenant, names.CHAT_QUEUE)
+    question = {"message": "When does the lock open?"}
+    async with (
+        serving(replace(quiet, services=replace(quiet.services, engine=held))) as server,
+        httpx.AsyncClient(base_url=server.url, headers=crowd.http.headers, trust_env=False) as http,
+    ):
+        waiting = [asyncio.create_task(http.post("/api/v1/chat", json=question)) for _ in range(AT_ONCE[Kind.CHAT])]
+        await until_waiting(held, len(waiting))
+        with pytest.raises(httpx.ReadTimeout):
+            await http.post("/api/v1/chat", json=question, timeout=0.5)
+        held.free.set()
+        await asyncio.gather(*waiting)
+        await http.post("/api/v1/chat", json=question)
+
+        assert len((await crowd.http.get("/api/v1/runs")).json()["items"]) == len(waiting) + 1
+
+
+class Silent(Held):
+    """Engine. Starts of this tenant on one queue get no answer, after a while."""
+
+    async def start(self, principal: Principal, launch: Launch) -> str:
+        self.waiting += 1
+        await asyncio.sleep(0.2)
+        raise TemporalUnavailable
+
+
+async def test_a_temporal_that_does_not_answer_is_not_waited_for_by_one_after_the_other(quiet: Platform) -> None:
+    crowd = await quiet.user()
+    silent = Silent(quiet.services.engine, crowd.tenant, names.CHAT_QUEUE)
+    async with api_client(replace(quiet.services, engine=silent), dict(crowd.http.headers)) as mine:
+        replies = await asyncio.gather(*(mine.post("/api/v1/chat", json={"message": f"{n}?"}) for n in range(20)))
+
+    problems = [reply.json() for reply in replies]
+    assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(503, "dependency_unavailable")}
+    assert len({problem["run"] for problem in problems}) == 20
+    assert silent.waiting == AT_ONCE[Kind.CHAT]

@@ -401,6 +401,38 @@ async def test_a_forgotten_conversation_does_not_go_on(records: Records, me: Pri
             await attempt
 
 
+async def test_what_was_bought_for_a_forgotten_conversation_stays_bought(records: Records, me: Principal) -> None:
+    command = await records.ask(me, billable=True)
+    turn = await records.turn(me, command)
+    await records.turns.forget(me, turn.conversation_id)
+    condensed, said, answer = (a_call(command, op_id=new_id()) for _ in range(3))
+
+    for attempt in (
+        records.turns.note_query(me, turn, "berth", flags=[], calls=[condensed]),
+        records.turns.keep_said(me, turn, ANSWER, [said]),
+        records.turns.commit_answer(me, turn, ANSWER, [answer]),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+
+    assert await records.usage.settle(me, command.workflow_id) == 300
+
+
+async def test_the_runs_of_a_conversation_are_known_before_it_is_forgotten(
+    records: Records, me: Principal, elsewhere: Principal
+) -> None:
+    commands = await talk(records, me, "one", "two")
+    conversation = conversation_of(commands[0])
+
+    told = await records.turns.told(me, conversation)
+
+    with pytest.raises(NotFound):
+        await records.turns.told(elsewhere, conversation)
+    assert told == await records.turns.forget(me, conversation)
+    with pytest.raises(NotFound):
+        await records.turns.told(me, conversation)
+
+
 async def test_what_was_said_until_it_was_stopped_is_kept_once(records: Records, me: Principal) -> None:
     command = await records.ask(me, billable=True)
     turn = await records.turn(me, command)
