@@ -28,20 +28,21 @@ RECALL = node(
     schedule_to_close_timeout=10 * MINUTE,
     retry_policy=RetryPolicy(initial_interval=0.5 * SECOND, backoff_coefficient=1.0),
 )
-RETRIEVE = node(
-    start_to_close_timeout=5 * SECOND,
+RETRIEVE = node(  # two searches of 2.5 s at most, and what stands beside
+    start_to_close_timeout=10 * SECOND,
     schedule_to_close_timeout=60 * SECOND,
     retry_policy=RetryPolicy(initial_interval=0.5 * SECOND, maximum_interval=5 * SECOND),
 )
+BRIEF = 20 * SECOND  # for a call of which the turn can do without the reply
 CONDENSE_CALLS = 2  # attempts that ask the model; the one after them goes on with the raw question
 CONDENSE = node(
-    start_to_close_timeout=20 * SECOND,
+    start_to_close_timeout=BRIEF,
     heartbeat_timeout=2 * SECOND,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=CONDENSE_CALLS + 1),
 )
 SUMMARIZE_CALLS = 2  # the same; the attempt after them goes on without a new summary
 SUMMARIZE = node(
-    start_to_close_timeout=20 * SECOND,
+    start_to_close_timeout=BRIEF,
     heartbeat_timeout=2 * SECOND,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=SUMMARIZE_CALLS + 1),
 )

@@ -14,17 +14,20 @@ fallback = ["own"]                    # who answers when it is not available, in
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from agents.options import BRIEF
 from domain.models import Model
 from infra.settings import Settings, variable
 
 LONGEST = 50  # entries
 FALLBACKS = 3  # of one model
+LEFT = timedelta(seconds=2)  # of a brief step, for what is done before and after
 STEP = 110  # seconds of a step's 120 that may go by in waiting for first tokens
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -130,6 +133,12 @@ def _key(entry: _Entry) -> str:
     if not held:
         raise ValueError(f'key of "{entry.name}": the {where} is empty; put the key there, or take the line out')
     return held
+
+
+def brief_patience(endpoints: Sequence[Endpoint]) -> float:
+    """Seconds for the first token of a brief call, so that the last model of a chain is asked before its step ends."""
+    longest = max(len(endpoint.model.fallback) for endpoint in endpoints) + 1
+    return (BRIEF - LEFT).total_seconds() / longest
 
 
 def _in_time(entries: Sequence[_Entry], settings: Settings) -> None:

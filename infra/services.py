@@ -47,7 +47,7 @@ from infra.extractive import ExtractiveAnswerer
 from infra.limited import LimitedAnswerer, LimitedEmbedder
 from infra.limiter import RedisLimiter
 from infra.login_states import RecentLoginStates
-from infra.models import Endpoint, model_list
+from infra.models import Endpoint, brief_patience, model_list
 from infra.parsing.parser import ChildParser
 from infra.prices import price_list
 from infra.rates import RedisRates
@@ -234,7 +234,7 @@ async def _answerer(
     pools = {url: connections() for url in {endpoint.base_url for endpoint in endpoints}}
     for each in pools.values():
         stack.push_async_callback(each.aclose)
-    patience = Patience(settings.first_token_seconds, settings.token_gap_seconds)
+    patience = Patience(settings.first_token_seconds, settings.token_gap_seconds, brief_patience(endpoints))
     answerers: dict[str, Answerer] = {}
     for endpoint in endpoints:
         answerer = OpenAIAnswerer(

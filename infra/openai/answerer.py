@@ -34,10 +34,14 @@ _FIXED_TEMPERATURE = re.compile(r"o\d|gpt-[5-9](?!.*chat)")  # reasoning models 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds of silence before the provider counts as unavailable; how long a reply may last is Temporal's to say."""
+    """Seconds of silence before the provider counts as unavailable; how long a reply may last is Temporal's to say.
+
+    `brief`: before the first token of what a turn can do without, a rewritten question or a summary.
+    """
 
     first: float = 30.0
     gap: float = 15.0
+    brief: float = 18.0
 
 
 @dataclass(slots=True)
@@ -114,7 +118,7 @@ class OpenAIAnswerer:
         """Pieces, then one Completion. Closing the iterator or cancelling its reader ends the provider's call."""
         messages = prompts.answer(prompt, prompt.marker or prompts.marker())
         call = _Call(self._name(prompt.model), messages, prompt.temperature, prompt.max_tokens)
-        async with aclosing(self._pieces(call)) as pieces:
+        async with aclosing(self._pieces(call, self._patience.first)) as pieces:
             async for piece in pieces:
                 yield piece
         yield await self._completion(call, call.text)
@@ -141,15 +145,16 @@ class OpenAIAnswerer:
 
     async def _read(self, call: _Call) -> None:
         """All of it, for nobody who waits for words."""
-        async with aclosing(self._pieces(call)) as pieces:
+        wait = min(self._patience.brief, self._patience.first)
+        async with aclosing(self._pieces(call, wait)) as pieces:
             async for _ in pieces:
                 pass
 
-    async def _pieces(self, call: _Call) -> AsyncGenerator[str, None]:
+    async def _pieces(self, call: _Call, wait: float) -> AsyncGenerator[str, None]:
+        """`wait`: seconds for the first of them."""
         said = [(message["role"], message["content"]) for message in call.messages]
         chunks = self._built[call.model].astream(said, **self._options(call))
         async with aclosing(chunks):  # type: ignore[type-var]
-            wait = self._patience.first
             with tracing_context(
                 enabled=False
             ):  # LANGSMITH_TRACING would send prompts away; decided at the first chunk

@@ -385,6 +385,16 @@ async def test_silence_has_a_limit_and_ends_the_call(provider: ScriptedProvider,
     assert [call.status for call in calls] == [LEFT]
 
 
+async def test_who_can_do_without_the_reply_waits_less_for_it(provider: ScriptedProvider) -> None:
+    provider.script(Fault.hang())
+    patience = Patience(first=30, gap=30, brief=0.3)
+
+    async with aclosing(answerer_at(provider.base_url, patience=patience)) as answerer:
+        async with asyncio.timeout(5):
+            with pytest.raises(ProviderUnavailable):
+                await answerer.condense("And then?", [Line(Speaker.USER, "What is a berth?")], None)
+
+
 async def test_an_endpoint_that_fails_at_tls_is_unavailable(provider: ScriptedProvider) -> None:
     async with aclosing(answerer_at(provider.base_url.replace("http://", "https://"))) as answerer:
         with pytest.raises(ProviderUnavailable):

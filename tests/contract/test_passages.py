@@ -1,9 +1,12 @@
 """What an answer stands on: out of the search, and out of the documents' own texts."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from activities.retrieval import SLOW
 from domain.accounts import Principal
 from domain.errors import BlobsUnavailable
 from domain.names import blob, new_id
@@ -71,6 +74,36 @@ async def test_a_merged_passage_has_id_score_and_evidence_of_its_best_chunk(shel
         best.coverage,
         1,
     )
+
+
+class Slow:
+    """VectorStore. Each search takes its time, and is counted."""
+
+    def __init__(self, store: VectorStore, seconds: float) -> None:
+        self.searches = 0
+        self._store = store
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def search(self, *asked: Any) -> Any:
+        self.searches += 1
+        await asyncio.sleep(self._seconds)
+        return await self._store.search(*asked)
+
+
+@pytest.mark.parametrize(("seconds", "searches"), [(0.0, 2), (SLOW, 1)])
+async def test_a_slow_index_is_not_asked_twice(shelf: Shelf, seconds: float, searches: int) -> None:
+    await shelf.add(paragraphs(*(f"When are dues paid? Dues are paid in week {at}." for at in range(30))))
+    await shelf.add("Harbour dues are paid monthly.")
+    slow = Slow(shelf.store, seconds)
+    shelf.store = slow  # type: ignore[assignment]  # as much of it as a search needs
+
+    found = await shelf.looked("When are dues paid?")
+
+    assert found.passages
+    assert slow.searches == searches
 
 
 async def test_a_stuffed_document_leaves_room_for_the_others(shelf: Shelf) -> None:

@@ -1,5 +1,6 @@
 """Language models by configuration: what a file offers, what is wrong with one, and who stands in for whom."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from cli.doctor import examine
 from domain.errors import UnknownModel
 from domain.models import QUOTING, Model, Models
-from infra.models import model_list
+from infra.models import brief_patience, model_list
 from infra.settings import Settings
 from infra.stack.errors import StackError
 from infra.stack.stack import Stack
@@ -152,3 +153,10 @@ def test_a_model_is_followed_by_those_that_stand_in_for_it() -> None:
 
 def test_without_a_language_model_quotes_can_be_asked_for_by_name() -> None:
     assert Models().named("extractive") is QUOTING
+
+
+def test_the_last_of_a_chain_is_asked_before_a_brief_step_ends(tmp_path: Path) -> None:
+    alone = model_list(Settings(openai_base_url="http://127.0.0.1:1/v1", _env_file=None))
+    three = [replace(alone[0], model=replace(alone[0].model, fallback=("b", "c"))), alone[0]]
+
+    assert [brief_patience(alone), brief_patience(three)] == [18.0, 6.0]
