@@ -28,8 +28,10 @@ from domain.context import TRIMMED, trimmed
 from domain.errors import EarlierTurnOpen, NotFound, Permanent, ProviderMalformed
 from domain.events import EventKind
 from domain.models import FALLBACK, Model, Models
+from domain.names import chat_run
 from domain.output import Output, one_line, tame
 from domain.ports import Answerer, Events, Tokenizer, TurnRecords, Voice
+from domain.runs import State
 from domain.usage import Delivery, ProviderCall, Purpose, cautious
 from domain.window import SUMMARY_TOKENS, Past
 
@@ -61,12 +63,13 @@ class ChatActivities:
 
     async def summarize(self, state: TurnRef) -> dict[str, Any]:
         """Summarize what the window leaves out, once. When the model fails twice the window has to do."""
-        principal, turn = await self._turn(state)
-        past = await self.recollection.stored(principal, turn)  # an earlier attempt may have come so far
-        if past.left_out(self.recollection.tokens) and not await self._summarized(principal, turn, past):
-            await self.turns.note_flag(principal, turn, "summary_failed")
-            return {"flags": ["summary_failed"]}
-        return {"flags": []}
+        async with heartbeating():
+            principal, turn = await self._turn(state)
+            past = await self.recollection.stored(principal, turn)  # an earlier attempt may have come so far
+            if past.left_out(self.recollection.tokens) and not await self._summarized(principal, turn, past):
+                await self.turns.note_flag(principal, turn, "summary_failed")
+                return {"flags": ["summary_failed"]}
+            return {"flags": []}
 
     async def _summarized(self, principal: Principal, turn: Turn, past: Past) -> bool:
         """False when the model failed: an answer without the summary is better than none."""
@@ -96,16 +99,17 @@ class ChatActivities:
 
     async def condense(self, state: TurnRef) -> dict[str, Any]:
         """Make a question that stands alone, once. When the model fails twice the raw question has to do."""
-        principal, turn = await self._turn(state)
-        if turn.query is not None:  # an earlier attempt came so far
-            return {"flags": list(turn.flags)}
-        past = await self.recollection.past(principal, turn)
-        if self.answerer.talks and await self._condensed(principal, turn, past):
-            return {"flags": list(turn.flags)}
-        flags = ["condense_failed"] if self.answerer.talks else []
-        query = with_earlier_question(turn.question, self._window(past))
-        await self.turns.note_query(principal, turn, query, flags=flags)
-        return {"flags": [*turn.flags, *flags]}
+        async with heartbeating():
+            principal, turn = await self._turn(state)
+            if turn.query is not None:  # an earlier attempt came so far
+                return {"flags": list(turn.flags)}
+            past = await self.recollection.past(principal, turn)
+            if self.answerer.talks and await self._condensed(principal, turn, past):
+                return {"flags": list(turn.flags)}
+            flags = ["condense_failed"] if self.answerer.talks else []
+            query = with_earlier_question(turn.question, self._window(past))
+            await self.turns.note_query(principal, turn, query, flags=flags)
+            return {"flags": [*turn.flags, *flags]}
 
     async def _condensed(self, principal: Principal, turn: Turn, past: Past) -> bool:
         """False when the model failed: a refused rewriting is no reason to refuse the answer."""
@@ -132,8 +136,7 @@ class ChatActivities:
     async def _tried(self, turn: Turn, ask: Callable[[Model], Awaitable[None]]) -> bool:
         """False when no model can do it; what may pass raises, and is tried again."""
         try:
-            async with heartbeating():
-                await first_available(self.models.chain(turn.model), ask)
+            await first_available(self.models.chain(turn.model), ask)
         except Permanent:
             return False
         return True
@@ -162,10 +165,16 @@ class ChatActivities:
 
     async def answer(self, state: TurnRef) -> dict[str, Any]:
         """Answer once: a repeated attempt finds the committed answer and pays nothing."""
-        principal, turn = await self._turn(state)
-        if turn.outcome is None:
-            turn = await self._answer(principal, turn)
-        await self.events.publish(principal, turn.workflow_id, EventKind.DONE)
+        principal, workflow_id = principal_of(state), chat_run(state["tenant"], state["conversation"], state["seq"])
+        async with heartbeating():
+            try:
+                _, turn = await self._turn(state)
+                if turn.outcome is None:
+                    turn = await self._answer(principal, turn)
+            except NotFound:  # its conversation was deleted meanwhile, and this told some of it again
+                await self.events.drop(principal, [workflow_id])
+                raise
+            await self.events.publish(principal, workflow_id, EventKind.DONE)
         return {
             "finish": turn.finish,
             "passages": len(turn.sources),
@@ -181,7 +190,7 @@ class ChatActivities:
             unasked = Completion(text=not_found(turn.question), model="", finish=Finish.NOT_FOUND)
             async with self.events.speak(principal, turn.workflow_id, attempt()) as voice:
                 voice.say(unasked.text)
-            return await self._commit(principal, turn, past, unasked, [], began)
+            return await self._commit(principal, turn, past, await self._cited(turn, unasked), [], began)
         return await self._asked(principal, turn, past, began)
 
     async def _asked(self, principal: Principal, turn: Turn, past: Past, began: float) -> Turn:
@@ -192,28 +201,23 @@ class ChatActivities:
             sent = prompts.answer(prompt, prompt.marker) if self.answerer.billable else []  # to be counted
             given = _given(turn, whole, prompt, self.models)
             async with self._call(principal, turn, Purpose.CHAT, sent, model, next(ops)) as call:
-                completion = await self._complete(principal, given, prompt, call, told)
-                return await self._commit(principal, given, past, completion, [_reply(call, completion)], began)
+                output = self._output(prompt)
+                try:
+                    async with self.events.speak(principal, turn.workflow_id, attempt()) as voice:
+                        completion = await self._read(prompt, output, call, voice, told)
+                    line = _reply(call, completion)
+                    answer = await self._cited(given, completion, prompt)
+                    return await self._commit(principal, given, past, answer, [line], began)
+                except asyncio.CancelledError:  # what was told is kept, letter by letter
+                    if cancelled_on_request():
+                        await self._keep_said(principal, given, prompt, call, "".join(told), output.flags)
+                    raise
 
-        async with heartbeating():
-            return await first_available(
-                self.models.chain(turn.model),
-                lambda model: within_context(model, whole, self.tokenizer, ask, told),
-                told,
-            )
-
-    async def _complete(
-        self, principal: Principal, turn: Turn, prompt: Prompt, call: Call, told: list[str]
-    ) -> Completion:
-        """What is told on the way is what will be kept, letter by letter; also by whoever stops it."""
-        output = self._output(prompt)
-        try:
-            async with self.events.speak(principal, turn.workflow_id, attempt()) as voice:
-                return await self._read(prompt, output, call, voice, told)
-        except asyncio.CancelledError:
-            if cancelled_on_request():
-                await self._keep_said(principal, turn, call, "".join(told), output.flags)
-            raise
+        return await first_available(
+            self.models.chain(turn.model),
+            lambda model: within_context(model, whole, self.tokenizer, ask, told),
+            told,
+        )
 
     async def _read(self, prompt: Prompt, output: Output, call: Call, voice: Voice, told: list[str]) -> Completion:
         async for piece in self.answerer.answer(prompt):
@@ -234,7 +238,9 @@ class ChatActivities:
         rules = prompts.rules(prompt, prompt.marker) if self.answerer.talks else ""
         return Output(len(prompt.passages), rules=rules, code=prompt.marker)
 
-    async def _keep_said(self, principal: Principal, turn: Turn, call: Call, said: str, flags: tuple[str, ...]) -> None:
+    async def _keep_said(
+        self, principal: Principal, turn: Turn, prompt: Prompt, call: Call, said: str, flags: tuple[str, ...]
+    ) -> None:
         line = await self.meter.cancelled(call)
         partial = Completion(
             text=said,
@@ -243,28 +249,32 @@ class ChatActivities:
             prompt_tokens=line.prompt_tokens,
             completion_tokens=line.completion_tokens,
             estimated=line.delivery is Delivery.ESTIMATED,
+            prompt_digest=prompts.digest(prompts.answer(prompt, prompt.marker)) if self.answerer.talks else "",
             flags=flags,
         )
-        answer = await self._cited(turn, partial)
-        await self.turns.keep_said(principal, turn, answer, [line])
+        answer = await self._cited(turn, partial, prompt)
+        try:
+            await self.turns.keep_said(principal, turn, answer, [line])
+        except NotFound:  # deleted as well
+            await self.events.drop(principal, [turn.workflow_id])
 
     async def _commit(
         self,
         principal: Principal,
         turn: Turn,
         past: Past,
-        completion: Completion,
+        answer: Answer,
         calls: Sequence[ProviderCall],
         began: float,
     ) -> Turn:
-        answer = await self._cited(turn, completion)
         timings = {"answer": since(began)}
         committed = await self.turns.commit_answer(principal, turn, answer, calls, timings=timings)
-        if turn.origin is None:  # nobody asks on beside a rerun
+        kept = committed.outcome is State.SUCCEEDED and committed.answer == answer.text
+        if kept and turn.origin is None:  # nobody asks on beside a rerun
             await self.recollection.answered(principal, turn, past, answer)
         return committed
 
-    async def _cited(self, turn: Turn, completion: Completion) -> Answer:
+    async def _cited(self, turn: Turn, completion: Completion, prompt: Prompt | None = None) -> Answer:
         cited = cite(turn.query or turn.question, completion.text, turn.passages if turn.use_rag else ())
         return Answer(
             text=cited.text,
@@ -277,7 +287,7 @@ class ChatActivities:
             sources=cited.sources,
             prompt_digest=completion.prompt_digest,
             flags=(*turn.flags, *completion.flags, *cited.flags),
-            prompts=prompts.used("answer" if turn.use_rag else "chat") if completion.prompt_digest else {},
+            prompts=_files(prompt) if prompt and completion.prompt_digest else {},
         )
 
     def _call(
@@ -350,6 +360,11 @@ def _prompt(turn: Turn, history: Sequence[Line], summary: str) -> Prompt:
         summary=summary,
         marker=prompts.marker(),
     )
+
+
+def _files(prompt: Prompt) -> dict[str, str]:
+    """Which of our words this prompt is made of."""
+    return prompts.used("answer" if prompt.use_rag else "chat", *(["earlier"] if prompt.summary else []))
 
 
 def _given(turn: Turn, whole: Prompt, sent: Prompt, models: Models) -> Turn:

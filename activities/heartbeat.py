@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 
 from temporalio import activity
 
@@ -14,7 +15,7 @@ async def heartbeating(progress: Callable[[], object] | None = None) -> AsyncIte
     """Heartbeats on a timer until the block ends; does nothing outside an activity (graphs in unit tests).
 
     `progress` is what the next attempt will find, from the beginning on. Without it there is nothing to tell before the
-    first interval is over: a beat is a write of Temporal's, and most steps are shorter.
+    step's first interval is over: a beat is a write of Temporal's, and most steps are shorter.
     """
     if not activity.in_activity():
         yield
@@ -36,7 +37,12 @@ def survived() -> None:
 
 async def _beat(progress: Callable[[], object] | None) -> None:
     if progress is None:
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(max(0.0, EVERY - _lasted()))
     while True:
         activity.heartbeat(*([progress()] if progress else []))
         await asyncio.sleep(EVERY)
+
+
+def _lasted() -> float:
+    """Seconds of this attempt so far, by two clocks that may differ."""
+    return (datetime.now(UTC) - activity.info().started_time).total_seconds()

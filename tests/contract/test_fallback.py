@@ -1,7 +1,7 @@
 """Several models behind one answer: who is asked, what is told, and what each of them cost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,11 +17,12 @@ from activities.meter import Meter
 from activities.window import Recollection
 from agents.state import TurnRef
 from domain.accounts import Principal
-from domain.chat import Turn
+from domain.chat import Finish, Turn
 from domain.context import TRIMMED
 from domain.errors import (
     ContextTooLong,
     MoorageError,
+    NotFound,
     ProviderAuth,
     ProviderRateLimited,
     ProviderRefused,
@@ -31,12 +32,12 @@ from domain.errors import (
 from domain.events import EventKind
 from domain.models import FALLBACK, Model, Models
 from domain.prices import Prices
-from domain.runs import Command
+from domain.runs import Command, State
 from domain.usage import Delivery, ProviderCall, month_of
 from domain.window import Past
 from infra.openai.answerer import OpenAIAnswerer, Patience
 from infra.routed import RoutedAnswerer
-from tests.contract.records import HIT, PASSAGE, Records
+from tests.contract.records import ANSWER, HIT, PASSAGE, Records
 from tests.contract.tokenizer import WordTokenizer
 from tests.provider.script import Fault
 from tests.provider.server import ScriptedProvider
@@ -52,12 +53,16 @@ MODELS = Models(
 
 
 class Unremembered:
-    """Windows. Nothing is at hand."""
+    """Windows. Nothing is at hand; what was put away is known to the test."""
+
+    def __init__(self) -> None:
+        self.put_away: list[Past] = []
 
     async def get(self, principal: Principal, conversation_id: str, before: int) -> Past | None:
         return None
 
-    async def put(self, principal: Principal, conversation_id: str, before: int, past: Past) -> None: ...
+    async def put(self, principal: Principal, conversation_id: str, before: int, past: Past) -> None:
+        self.put_away.append(past)
 
 
 class Told:
@@ -67,6 +72,10 @@ class Told:
         self.words: list[str] = []
         self.shown: list[int] = []  # sources, each time they were shown
         self.begun = asyncio.Event()
+        self.dropped: list[str] = []
+
+    async def drop(self, principal: Principal, workflow_ids: Sequence[str]) -> None:
+        self.dropped += workflow_ids
 
     @asynccontextmanager
     async def speak(self, principal: Principal, workflow_id: str, attempt: int) -> AsyncIterator["Told"]:
@@ -291,6 +300,82 @@ async def test_who_cancels_pays_the_model_that_was_speaking(
     found = [(line.model, line.delivery) for line in await lines(records, me)]
     assert found == [("gpt-quick", Delivery.RETRIED), ("llama", Delivery.ESTIMATED)]
     assert (await records.turn(me, command)).flags == (FALLBACK,)
+
+
+# --- what comes between the last word and its place in the database ------------------------------------------------
+
+
+class Interrupted:
+    """TurnRecords. Before an answer is committed, something happens."""
+
+    def __init__(self, turns: Any, meanwhile: Callable[[Turn], Awaitable[None]]) -> None:
+        self._turns = turns
+        self._meanwhile = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._turns, name)
+
+    async def commit_answer(self, principal: Principal, turn: Turn, *rest: Any, **told: Any) -> Turn:
+        await self._meanwhile(turn)
+        committed: Turn = await self._turns.commit_answer(principal, turn, *rest, **told)
+        return committed
+
+
+def interrupted(nodes: ChatActivities, meanwhile: Callable[[Turn], Awaitable[None]]) -> ChatActivities:
+    return replace(nodes, turns=Interrupted(nodes.turns, meanwhile))  # type: ignore[arg-type]
+
+
+async def test_who_deletes_the_conversation_while_it_is_answered_pays_for_the_answer(
+    records: Records, me: Principal, nodes: ChatActivities, told: Told
+) -> None:
+    command = await asked(records, me)
+
+    async def deleted(turn: Turn) -> None:
+        await records.turns.forget(me, turn.conversation_id)
+
+    with pytest.raises(NotFound):
+        await answered(interrupted(nodes, deleted), records, me, command)
+
+    (line,) = await lines(records, me)
+    assert line.delivery is Delivery.DELIVERED
+    assert await records.usage.settle(me, command.workflow_id) == line.prompt_tokens + line.completion_tokens > 0
+    assert told.dropped == [command.workflow_id]
+
+
+async def test_who_cancels_before_the_answer_is_kept_keeps_what_was_told(
+    records: Records, me: Principal, nodes: ChatActivities, told: Told
+) -> None:
+    command, environment = await asked(records, me), ActivityEnvironment()
+
+    async def cancelled(_: Turn) -> None:
+        environment.cancel(ActivityCancellationDetails(cancel_requested=True))
+        await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        await environment.run(interrupted(nodes, cancelled).answer, ref(me, command))
+
+    turn = await records.turn(me, command)
+    assert (turn.outcome, turn.finish, turn.answer) == (State.CANCELLED, Finish.CANCELLED, "".join(told.words))
+    assert [line.delivery for line in await lines(records, me)] == [Delivery.DELIVERED]
+    record = await records.answers.record(me, command.workflow_id)
+    assert record.prompt_digest
+    assert list(record.prompts) == ["chat"]
+
+
+async def test_words_that_were_not_kept_are_nobodys_past(
+    records: Records, me: Principal, nodes: ChatActivities
+) -> None:
+    command, windows = await asked(records, me), Unremembered()
+    recollection = replace(nodes.recollection, windows=windows)
+
+    async def overtaken(_: Turn) -> None:
+        await records.answer(me, command)
+
+    slow = replace(interrupted(nodes, overtaken), recollection=recollection)
+    turn = await answered(slow, records, me, command)
+
+    assert turn.answer == ANSWER.text
+    assert windows.put_away == []
 
 
 async def test_a_question_is_condensed_by_the_next_model_too(

@@ -29,6 +29,7 @@ CATALOGUE: dict[str, list[tuple[str, str]]] = {
     "A13": [(ADMISSION, "test_without_temporal_the_api_lives_reads_and_lets_in")],
     "A14": [(INGESTION, "test_a_worker_that_is_told_to_stop_finishes_its_step")],
     "A15": [(CHAT, "test_conversations_go_on_while_redis_is_killed")],
+    "A17": [(CHAT, "test_a_conversation_goes_on_while_redis_is_silent")],
     "A19": [(STREAMS, "test_streams_cut_across_a_restart_and_a_flush_tell_the_whole_answer")],
     "A21": [
         (INGESTION, "test_a_document_waits_for_weaviate_and_goes_on"),

@@ -129,6 +129,25 @@ async def test_conversations_go_on_while_redis_is_killed(kills: int, world: Worl
     await assert_world(world, client)
 
 
+async def test_a_conversation_goes_on_while_redis_is_silent(world: World, client: Client) -> None:
+    """A17: every call of it costs its deadline, and no step is taken for dead meanwhile."""
+    first = await client.ask(LONG)
+    await client.answered(first)
+    await client.answered(await client.ask(LONG, first.conversation_id))
+    world.stack.proxies["redis"].stall()
+
+    began = time.monotonic()
+    question = await client.ask("Which berth?", first.conversation_id)
+    assert time.monotonic() - began < 3
+    await client.answered(question)
+
+    await world.stack.proxies["redis"].heal()
+    chats = [call for call in world.stack.provider.calls if call.kind == "chat"]
+    assert len([call for call in chats if is_summary(call)]) == 1
+    assert len(chats) == 4, "a summary, three answers, and nothing twice"
+    await assert_world(world, client)
+
+
 @pytest.mark.parametrize("status", [429, pytest.param(500, marks=full), pytest.param(503, marks=full)])
 async def test_a_provider_that_refuses_twice_is_asked_again_and_paid_once(
     status: int, world: World, client: Client
