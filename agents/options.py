@@ -16,6 +16,7 @@ def node(**options: Any) -> dict[str, Any]:
     return {"execute_in": "activity", **options}
 
 
+BEAT = 5 * SECOND  # with 2 s, turns of a worker that was only busy were taken for dead three times
 LOCAL = {"execute_in": "workflow"}
 QUICK: dict[str, Any] = {  # a short step is tried once where the workflow is; then it becomes an activity with patience
     "start_to_close_timeout": 2 * SECOND,
@@ -37,31 +38,31 @@ BRIEF = 20 * SECOND  # for a call of which the turn can do without the reply
 CONDENSE_CALLS = 2  # attempts that ask the model; the one after them goes on with the raw question
 CONDENSE = node(
     start_to_close_timeout=BRIEF,
-    heartbeat_timeout=2 * SECOND,
+    heartbeat_timeout=BEAT,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=CONDENSE_CALLS + 1),
 )
 SUMMARIZE_CALLS = 2  # the same; the attempt after them goes on without a new summary
 SUMMARIZE = node(
     start_to_close_timeout=BRIEF,
-    heartbeat_timeout=2 * SECOND,
+    heartbeat_timeout=BEAT,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=SUMMARIZE_CALLS + 1),
 )
 ANSWER = node(
     start_to_close_timeout=120 * SECOND,
-    heartbeat_timeout=2 * SECOND,
+    heartbeat_timeout=BEAT,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_attempts=3),
 )
 DAY = timedelta(hours=24)
 PARSE_DEATHS = 3  # workers that may die while they read a document before it is the one to blame
 PARSE = node(
     start_to_close_timeout=120 * SECOND,
-    heartbeat_timeout=5 * SECOND,
+    heartbeat_timeout=BEAT,
     schedule_to_close_timeout=DAY,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
 )
 STORE = node(  # embed, index, publish
     start_to_close_timeout=10 * MINUTE,
-    heartbeat_timeout=5 * SECOND,
+    heartbeat_timeout=BEAT,
     schedule_to_close_timeout=DAY,
     retry_policy=RetryPolicy(initial_interval=SECOND, maximum_interval=MINUTE),
 )

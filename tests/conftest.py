@@ -1,6 +1,7 @@
 """What several suites share: the real servers, started once by the launcher's own code, and adapters on them."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,23 @@ from tests.provider.server import ScriptedProvider
 
 # All tests call from one address and would keep each other out; those about the limits set their own.
 os.environ |= {"MOORAGE_RATE_LIMIT": "0", "MOORAGE_RATE_LIMIT_ANONYMOUS": "0"}
+
+
+def pytest_collection_finish() -> None:
+    _freeze()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is None or nextitem.path != item.path:
+        _freeze()
+
+
+def _freeze() -> None:
+    """What is there is not looked at again, as in our own processes (`cli/loading.py`). Towards the end of the suite
+    one full collection stopped everything for a second, and what has its deadline after two failed.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
