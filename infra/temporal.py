@@ -47,6 +47,7 @@ from infra.settings import Settings
 from infra.temporal_reset import reset_to_failed_step
 
 DEADLINE = 2.5  # seconds for one call; the client's own rpc_timeout was measured to take three times as long
+LEAVING = 10.0  # seconds: what was written is taken away twice, 1.5 s apart
 SWEEP_EVERY = timedelta(seconds=10)
 RECONCILE_EVERY = timedelta(hours=1)
 TASKS = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
@@ -135,10 +136,9 @@ class TemporalEngine:
     async def replay(self, principal: Principal, launch: Launch, closed_run: str) -> Replayed:
         _own(principal, launch.workflow_id)
         if closed_run:
+            closed = self._client.get_workflow_handle(launch.workflow_id, run_id=closed_run)
+            cancelled = await _when_closed(closed) is WorkflowExecutionStatus.CANCELED
             async with _deadline():
-                closed = self._client.get_workflow_handle(launch.workflow_id, run_id=closed_run)
-                status = await _when_closed(closed)
-                cancelled = status is WorkflowExecutionStatus.CANCELED
                 to = None if cancelled else await reset_to_failed_step(self._client, closed)
             if to is not None:
                 return Replayed(Mode.RESET, to.run_id, to.step)
@@ -216,10 +216,10 @@ class TemporalEngine:
 
 
 @asynccontextmanager
-async def _deadline() -> AsyncIterator[None]:
+async def _deadline(seconds: float = DEADLINE) -> AsyncIterator[None]:
     """Our own outer deadline and the one place where the client's errors become ours."""
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(seconds):
             yield
     except RPCError as error:
         if error.status == RPCStatusCode.NOT_FOUND:
@@ -244,10 +244,15 @@ def _attributes(launch: Launch) -> TypedSearchAttributes:
 
 
 async def _when_closed(handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionStatus | None:
-    """A run whose outcome is written may still be taking its leftovers away."""
-    with suppress(WorkflowFailureError):
-        await handle.result(follow_runs=False)
-    return (await handle.describe()).status
+    """A run whose outcome is written may still be taking its leftovers away: that is no Temporal that is silent."""
+    async with _deadline():
+        status = (await handle.describe()).status
+    if status in CLOSED:
+        return status
+    async with _deadline(LEAVING):
+        with suppress(WorkflowFailureError):
+            await handle.result(follow_runs=False)
+        return (await handle.describe()).status
 
 
 def _live(description: WorkflowExecutionDescription) -> LiveRun:
