@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Account, Credentials, Login, LoginState, Newcomer, Principal, Role
 from domain.audit import Event, Note
-from domain.errors import Conflict, NotFound, UsernameTaken
+from domain.errors import Conflict, UsernameTaken
 from domain.names import DEFAULT_COLLECTION, new_id
 from infra.sql.audit import write_down
 from infra.sql.budgets import allotted, hold_tenant
-from infra.sql.database import Collision, Database, add_missing, utc_now
+from infra.sql.database import Collision, Database, add_missing, one, utc_now
 from infra.sql.invites import redeem
 from infra.sql.ownership import add, change, own, owner, pick, remove
 from infra.sql.tables import accounts, collections, logins, tenants
@@ -70,9 +70,7 @@ class SqlAccounts:
     async def account(self, principal: Principal) -> Account:
         query = pick(principal, accounts).where(accounts.c.id == principal.account)
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            raise NotFound
+            row = await one(connection, query)
         return account_of(row)
 
     async def login_state(self, principal: Principal, family: str) -> LoginState:
@@ -83,9 +81,7 @@ class SqlAccounts:
             .where(own(principal, accounts), accounts.c.id == principal.account)
         )
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            raise NotFound
+            row = await one(connection, query)
         return LoginState(account_of(row), bool(row.ended), row.carried_to)
 
     async def end(self, login: Login) -> None:

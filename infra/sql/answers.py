@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
@@ -10,7 +10,7 @@ from domain.answers import AnswerRecord, Earlier, Feedback, Rating, Rerunning, c
 from domain.chat import AsOf, TranscriptEntry, Turn
 from domain.errors import NotFound
 from domain.runs import Page
-from infra.sql.database import Database, utc_now
+from infra.sql.database import Database, one, utc_now
 from infra.sql.encoding import candidates_of, finish_of, sources_of, state_of, turn_of
 from infra.sql.ownership import change, pick
 from infra.sql.tables import collections, documents, turns
@@ -39,9 +39,7 @@ class SqlAnswers:
     async def record(self, principal: Principal, workflow_id: str) -> AnswerRecord:
         """Raises NotFound."""
         async with self._database.read() as connection:
-            row = await _turn(connection, principal, workflow_id)
-            if row is None:
-                raise NotFound
+            row = await one(connection, _turn(principal, workflow_id))
             turn = turn_of(row)
             return AnswerRecord(
                 turn=turn,
@@ -82,10 +80,8 @@ class SqlAnswers:
         return Page([_entry(row) for row in rows[:limit]], more)
 
 
-async def _turn(connection: AsyncConnection, principal: Principal, workflow_id: str) -> Row[Any] | None:
-    query = pick(principal, turns).where(turns.c.workflow_id == workflow_id)
-    row: Row[Any] | None = (await connection.execute(query)).one_or_none()
-    return row
+def _turn(principal: Principal, workflow_id: str) -> Select[Any]:
+    return pick(principal, turns).where(turns.c.workflow_id == workflow_id)
 
 
 async def _collection(connection: AsyncConnection, principal: Principal, turn: Turn) -> str | None:
@@ -116,7 +112,9 @@ async def _reruns(connection: AsyncConnection, principal: Principal, workflow_id
 
 
 async def _earlier(connection: AsyncConnection, principal: Principal, turn: Turn) -> Earlier | None:
-    row = None if turn.rerun_of is None else await _turn(connection, principal, turn.rerun_of)
+    if turn.rerun_of is None:
+        return None
+    row = (await connection.execute(_turn(principal, turn.rerun_of))).one_or_none()
     if row is None:
         return None
     return Earlier(turn_of(row), cost_of(await calls_of(connection, principal, row.workflow_id, MOST_CALLS)))

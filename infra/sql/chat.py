@@ -19,7 +19,7 @@ from domain.search import Hit, Passage
 from domain.usage import Delivery, ProviderCall
 from domain.window import READ, Exchange, Past
 from infra.sql import runs, usage
-from infra.sql.database import Database, utc_now
+from infra.sql.database import Database, one, utc_now
 from infra.sql.encoding import encode, turn_of
 from infra.sql.ownership import add, change, pick, remove
 from infra.sql.paging import page
@@ -37,12 +37,12 @@ class SqlTurns:
     async def turn(self, principal: Principal, conversation_id: str, seq: int) -> Turn:
         query = pick(principal, turns).where(_is(conversation_id, seq))
         async with self._database.read() as connection:
-            return await _one(connection, query)
+            return turn_of(await one(connection, query))
 
     async def turn_of_run(self, principal: Principal, workflow_id: str) -> Turn:
         query = pick(principal, turns).where(turns.c.workflow_id == workflow_id)
         async with self._database.read() as connection:
-            return await _one(connection, query)
+            return turn_of(await one(connection, query))
 
     async def past(self, principal: Principal, conversation_id: str, before: int) -> Past:
         """Of the turn `before`: its conversation's summary, and the newest answered turns with a smaller seq."""
@@ -135,13 +135,15 @@ class SqlTurns:
         async with self._paid(principal, calls), self._database.write() as connection:
             # Rows are locked in one order everywhere: command, conversation, turn.
             if await runs.close(connection, principal, turn.workflow_id, _succeeded(answer)) is None:
-                stored = await _one(connection, pick(principal, turns).where(_is(turn.conversation_id, turn.seq)))
+                stored = turn_of(
+                    await one(connection, pick(principal, turns).where(_is(turn.conversation_id, turn.seq)))
+                )
                 await usage.record(connection, principal, _late(stored, calls))
                 if stored.outcome is State.CANCELLED:  # its metering has gone by
                     await usage.settle(connection, principal, turn.workflow_id)
             else:
                 await _touch(connection, principal, turn.conversation_id)
-                row = await _row(connection, _locked(principal, turn))
+                row = await one(connection, _locked(principal, turn))
                 await usage.record(connection, principal, calls)
                 stored = await _write_answer(connection, principal, row, answer, timings)
         return stored
@@ -153,7 +155,7 @@ class SqlTurns:
         """
         async with self._paid(principal, calls), self._database.write() as connection:
             await runs.end(connection, principal, turn.workflow_id, Outcome(State.CANCELLED))
-            row = await _row(connection, _locked(principal, turn))
+            row = await one(connection, _locked(principal, turn))
             await usage.record(connection, principal, calls)
             if row.outcome in (None, State.CANCELLED) and row.answer is None and answer.text:
                 await _write_answer(connection, principal, row, answer, None, State.CANCELLED)
@@ -167,7 +169,7 @@ class SqlTurns:
     async def conversation(self, principal: Principal, conversation_id: str) -> Conversation:
         query = pick(principal, conversations).where(conversations.c.id == conversation_id)
         async with self._database.read() as connection:
-            return _conversation(await _row(connection, query))
+            return _conversation(await one(connection, query))
 
     async def history(self, principal: Principal, conversation_id: str, limit: int) -> list[Utterance]:
         """The newest messages, oldest first; a turn without an answer is its question alone. Raises NotFound."""
@@ -193,8 +195,7 @@ class SqlTurns:
         said = pick(principal, turns, turns.c.workflow_id)
         said = said.where(turns.c.conversation_id.in_(rows.where(or_(itself, beside))))
         async with self._database.read() as connection:
-            if (await connection.execute(rows.where(itself))).one_or_none() is None:
-                raise NotFound
+            await one(connection, rows.where(itself))
             return sorted((await connection.execute(said)).scalars().all())
 
     async def forget(self, principal: Principal, conversation_id: str) -> list[str]:
@@ -203,8 +204,7 @@ class SqlTurns:
         rows = pick(principal, conversations, conversations.c.id)
         said = remove(principal, turns).where(turns.c.conversation_id.in_(rows.where(or_(itself, beside))))
         async with self._database.write() as connection:
-            if (await connection.execute(rows.where(itself).with_for_update())).one_or_none() is None:
-                raise NotFound
+            await one(connection, rows.where(itself).with_for_update())
             await connection.execute(rows.where(beside).order_by(conversations.c.id).with_for_update())
             workflow_ids = (await connection.execute(said.returning(turns.c.workflow_id))).scalars().all()
             await connection.execute(remove(principal, conversations).where(or_(itself, beside)))
@@ -239,7 +239,7 @@ async def _note(
     **values: Any,
 ) -> None:
     """Nothing is noted any more once the turn has an outcome, but what was bought is. Raises NotFound."""
-    row = await _row(connection, _locked(principal, turn))
+    row = await one(connection, _locked(principal, turn))
     await usage.record(connection, principal, calls)
     if row.outcome is None:
         values |= {"flags": _merged(row, flags), "timings": {**row.timings, **(timings or {})}}
@@ -319,17 +319,6 @@ def _is(conversation_id: str, seq: int) -> ColumnElement[bool]:
 
 def _locked(principal: Principal, turn: Turn) -> Select[Any]:
     return pick(principal, turns).where(_is(turn.conversation_id, turn.seq)).with_for_update()
-
-
-async def _one(connection: AsyncConnection, query: Select[Any]) -> Turn:
-    return turn_of(await _row(connection, query))
-
-
-async def _row(connection: AsyncConnection, query: Select[Any]) -> Row[Any]:
-    row: Row[Any] | None = (await connection.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound
-    return row
 
 
 def _merged(row: Row[Any], flags: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, event, make_url, text
+from sqlalchemy import Column, ColumnElement, Connection, Executable, Row, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     DataError,
@@ -26,7 +26,15 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncTransaction, create_async_engine
 
-from domain.errors import Conflict, DatabaseUnavailable, Internal, InvalidRequest, MoorageError, StorageExhausted
+from domain.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    Internal,
+    InvalidRequest,
+    MoorageError,
+    NotFound,
+    StorageExhausted,
+)
 
 DEADLINE = 2.5  # seconds for a whole transaction, so that a caller has its 503 within 3
 BUSY_MS = 200  # SQLite waits for another process in its thread, where no deadline reaches it: in short pieces
@@ -101,6 +109,14 @@ def after_commit(connection: AsyncConnection, tell: Callable[[], None]) -> None:
     """Once the transaction of `Database.write` is committed, and not at all if it is not: what is counted elsewhere
     must not count what never was."""
     connection.info[AFTER].append(tell)
+
+
+async def one(connection: AsyncConnection, statement: Executable) -> Row[Any]:
+    """The only row. Raises NotFound where there is none."""
+    row: Row[Any] | None = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        raise NotFound
+    return row
 
 
 async def add_missing(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

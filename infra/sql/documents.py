@@ -12,7 +12,7 @@ from domain.errors import NotFound
 from domain.names import version_key
 from domain.runs import FINAL, Outcome, Page, State
 from infra.sql import runs
-from infra.sql.database import Database, utc_now
+from infra.sql.database import Database, one, utc_now
 from infra.sql.ownership import change, pick
 from infra.sql.paging import page
 from infra.sql.tables import collections, commands, documents, versions
@@ -131,10 +131,7 @@ class SqlDocuments:
 
     async def _one(self, query: Select[Any]) -> Row[Any]:
         async with self._database.read() as connection:
-            row: Row[Any] | None = (await connection.execute(query)).one_or_none()
-        if row is None:
-            raise NotFound
-        return row
+            return await one(connection, query)
 
     async def _change_version(self, principal: Principal, document_id: str, version: int, **values: Any) -> None:
         """A version that is ready stays as it is; a failed one may still be told what is left of it."""

@@ -16,7 +16,7 @@ from domain.names import new_id
 from domain.runs import Page
 from infra import opaque
 from infra.sql.audit import write_down
-from infra.sql.database import Database, utc_now
+from infra.sql.database import Database, one, utc_now
 from infra.sql.ownership import add, pick, remove
 from infra.sql.paging import page
 from infra.sql.tables import accounts, api_keys
@@ -92,8 +92,7 @@ def _refuse(row: Row[Any], now: datetime) -> None:
 async def _make_room(connection: AsyncConnection, principal: Principal) -> None:
     """The account's row is locked first, so that two keys made at once are counted one after the other."""
     mine = pick(principal, accounts, accounts.c.id).where(accounts.c.id == principal.account)
-    if (await connection.execute(mine.with_for_update(key_share=True))).one_or_none() is None:
-        raise NotFound
+    await one(connection, mine.with_for_update(key_share=True))
     if (await connection.execute(pick(principal, api_keys, func.count()))).scalar_one() >= MOST_KEYS:
         raise Conflict(f"An account has at most {MOST_KEYS} API keys; delete one that is not used any more.")
 

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.accounts import Principal
 from domain.answers import Rerun
 from domain.chat import AsOf, Place
-from domain.errors import NotFound
 from infra.sql.chat import begin
+from infra.sql.database import one
 from infra.sql.ownership import pick
 from infra.sql.tables import conversations, turns
 
@@ -21,13 +21,10 @@ async def original(connection: AsyncConnection, principal: Principal, rerun: Rer
     Its conversation is held, so that it cannot be deleted before the rerun is there to be deleted with it.
     """
     turn = pick(principal, turns).where(turns.c.workflow_id == rerun.workflow_id)
-    row: Row[Any] | None = (await connection.execute(turn)).one_or_none()
-    if row is None:
-        raise NotFound
+    row = await one(connection, turn)
     beside = conversations.c.id == origin_of(row).conversation_id
     hold = pick(principal, conversations, conversations.c.id).where(beside).with_for_update()
-    if (await connection.execute(hold)).one_or_none() is None:
-        raise NotFound
+    await one(connection, hold)
     return row
 
 

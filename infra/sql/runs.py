@@ -9,10 +9,9 @@ from sqlalchemy import ColumnElement, Row, Select, Update, and_, case, exists, f
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.accounts import Principal
-from domain.errors import NotFound
 from domain.load import Share
 from domain.runs import FINAL, Command, Kind, Outcome, Page, Parked, Progress, Replay, State
-from infra.sql.database import Database, utc_now
+from infra.sql.database import Database, one, utc_now
 from infra.sql.encoding import command_of
 from infra.sql.ownership import change, pick
 from infra.sql.paging import page
@@ -37,9 +36,7 @@ class SqlRuns:
     async def command(self, principal: Principal, workflow_id: str) -> Command:
         query = pick(principal, commands).where(commands.c.workflow_id == workflow_id)
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            raise NotFound
+            row = await one(connection, query)
         return command_of(row)
 
     async def commands(

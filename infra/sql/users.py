@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.access import UserChange
 from domain.accounts import Account, Principal, Role
 from domain.audit import Event, Note
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict
 from domain.runs import Page
 from infra.sql.accounts import account_of
 from infra.sql.audit import write_down
 from infra.sql.budgets import allotted, hold_tenant
-from infra.sql.database import Database
+from infra.sql.database import Database, one
 from infra.sql.ownership import change as change_of
 from infra.sql.ownership import pick
 from infra.sql.paging import page
@@ -31,9 +31,7 @@ class SqlUsers:
     async def user(self, principal: Principal, account_id: str) -> Account:
         query = pick(principal, accounts).where(accounts.c.id == account_id)
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            raise NotFound
+            row = await one(connection, query)
         return account_of(row)
 
     async def change(self, principal: Principal, account_id: str, change: UserChange) -> Account:
@@ -41,9 +39,7 @@ class SqlUsers:
         async with self._database.write() as connection:
             budget = await hold_tenant(connection, principal)
             query = pick(principal, accounts).where(accounts.c.id == account_id)
-            row = (await connection.execute(query)).one_or_none()
-            if row is None:
-                raise NotFound
+            row = await one(connection, query)
             wanted = _wanted(row, change)
             if not wanted:
                 return account_of(row)
