@@ -190,7 +190,7 @@ class SqlTurns:
 
     async def told(self, principal: Principal, conversation_id: str) -> list[str]:
         """The workflow ids of its turns and of their reruns. Raises NotFound."""
-        itself, beside = conversations.c.id == conversation_id, conversations.c.origin_id == conversation_id
+        itself, beside = _with_reruns(conversation_id)
         rows = pick(principal, conversations, conversations.c.id)
         said = pick(principal, turns, turns.c.workflow_id)
         said = said.where(turns.c.conversation_id.in_(rows.where(or_(itself, beside))))
@@ -200,7 +200,7 @@ class SqlTurns:
 
     async def forget(self, principal: Principal, conversation_id: str) -> list[str]:
         """Delete conversation, turns and reruns, keep the ledger; the workflow ids of all of them. Raises NotFound."""
-        itself, beside = conversations.c.id == conversation_id, conversations.c.origin_id == conversation_id
+        itself, beside = _with_reruns(conversation_id)
         rows = pick(principal, conversations, conversations.c.id)
         said = remove(principal, turns).where(turns.c.conversation_id.in_(rows.where(or_(itself, beside))))
         async with self._database.write() as connection:
@@ -311,6 +311,11 @@ def _succeeded(answer: Answer) -> Outcome:
         "completion_tokens": answer.completion_tokens,
     }
     return Outcome(State.SUCCEEDED, result=result)
+
+
+def _with_reruns(conversation_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """A conversation itself, and those that stand beside it."""
+    return conversations.c.id == conversation_id, conversations.c.origin_id == conversation_id
 
 
 def _is(conversation_id: str, seq: int) -> ColumnElement[bool]:
