@@ -1,6 +1,6 @@
 """How much of a prompt a model can take: counted before it is sent, never hoped for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from domain.chat import Prompt, Speaker
@@ -29,10 +29,10 @@ def fitted(prompt: Prompt, sizes: Sizes, context: int) -> Prompt:
     not one of the passages it is to be answered from.
     """
     room = context - prompt.max_tokens - sizes.rest
-    passages = _fitting(sizes.passages, room)
+    passages = fitting(sizes.passages, room)
     if room < 0 or (prompt.passages and not passages):
         raise ContextTooLong
-    said = _fitting(list(reversed(sizes.history)), room - sum(sizes.passages[:passages]))
+    said = fitting(reversed(sizes.history), room - sum(sizes.passages[:passages]))
     return _with(prompt, said, passages)
 
 
@@ -58,8 +58,8 @@ def _with(prompt: Prompt, said: int, passages: int) -> Prompt:
     return replace(prompt, history=history[begin:], passages=prompt.passages[:passages])
 
 
-def _fitting(sizes: Sequence[int], room: int) -> int:
-    """How many from the front."""
+def fitting(sizes: Iterable[int], room: int) -> int:
+    """How many, from the first on, fit together."""
     many = 0
     for size in sizes:
         room -= size

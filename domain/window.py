@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from domain.chat import Line, Speaker
+from domain.context import fitting
 
 TURNS = 5  # that a window holds at most: 10 messages
 READ = 20  # turns that are kept at hand; of more without a summary, the oldest are not looked at again
@@ -124,9 +125,4 @@ def _fitting(exchanges: Sequence[Exchange], tokens: int) -> int:
 
 
 def _first(exchanges: Sequence[Exchange], tokens: int) -> int:
-    """How many, from the first on, fit together."""
-    for count, exchange in enumerate(exchanges):
-        tokens -= exchange.tokens
-        if tokens < 0:
-            return count
-    return len(exchanges)
+    return fitting((exchange.tokens for exchange in exchanges), tokens)
