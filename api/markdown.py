@@ -7,11 +7,12 @@ dialect understands.
 import re
 from collections.abc import Iterator
 
+from domain.characters import CONTROLS
+
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}  # not every dialect knows a backslash before them
 SPECIAL = re.compile(r"(?P<entity>[&<>])|(?P<at>@+)|(?P<mark>[\\`*_{}\[\]()#+\-!|~:=$^\"']|\.(?=\S)|(?<=\d)\.)")
 INDENT = re.compile(r"^[ \t]")
 LINE_END = re.compile(r"\r\n|\r|\n")
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal may obey them
 
 
 def inline(text: str) -> str:
@@ -28,7 +29,7 @@ def quoted(text: str, indent: str = "") -> Iterator[str]:
 
 
 def _escaped(line: str) -> str:
-    text = SPECIAL.sub(_inert, CONTROL.sub("\N{REPLACEMENT CHARACTER}", line))
+    text = SPECIAL.sub(_inert, CONTROLS.sub("\N{REPLACEMENT CHARACTER}", line))
     return INDENT.sub(lambda found: f"&#{ord(found[0])};", text)
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 # Nothing composes across white space, and no word has this many letters.
 STRETCHES = re.compile(r"\S{1,512}|\s+")
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but tab and newline; a terminal may obey them
+
 # Soft hyphen, direction marks and overrides, zero widths, tags: a reader does not see them, a model does.
 INVISIBLE = re.compile(
     "[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"

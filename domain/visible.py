@@ -2,7 +2,7 @@
 
 import re
 
-from domain.characters import INVISIBLE
+from domain.characters import CONTROLS, INVISIBLE
 from domain.sieve import Sieve
 
 LONGEST = 256  # characters of a terminal sequence; a longer one is taken for text, without its control characters
@@ -14,7 +14,6 @@ SEQUENCE = re.compile(
     r"|\x1b[@-Z\\^_`a-z]"
 )
 UNFINISHED = re.compile(rf"(?:(?:\x1b\[|\x9b){_PARAMETERS}|\x1b\][^\x07\x1b]{{0,{LONGEST}}}\x1b?|\x1b)$")
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Visible(Sieve):
