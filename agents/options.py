@@ -70,7 +70,7 @@ FAULTS = 5  # attempts of a node that end in a fault of ours; a defect does not 
 PARKED_FOR = timedelta(days=14)
 DISCARD: dict[str, Any] = {  # what it cannot take away in time is found by the hourly reconcile
     "start_to_close_timeout": 8 * SECOND,
-    "heartbeat_timeout": 5 * SECOND,
+    "heartbeat_timeout": BEAT,
     "schedule_to_close_timeout": 8 * SECOND,
     "retry_policy": RetryPolicy(initial_interval=0.5 * SECOND),
 }

@@ -1,7 +1,9 @@
 """Text that is changed while it comes, the same whatever pieces it comes in."""
 
+from abc import ABC, abstractmethod
 
-class Sieve:
+
+class Sieve(ABC):
     """Feed it pieces, then take the rest: what it returned, joined, depends on the whole text alone.
 
     A subclass decides about the beginning of what it holds, and only once no further text could change the decision;
@@ -24,6 +26,6 @@ class Sieve:
         self._held = text[end:]
         return kept
 
+    @abstractmethod
     def _sift(self, text: str, *, last: bool) -> tuple[str, int]:
         """(what becomes of the beginning of `text`, how long that beginning is); all of it when it is the last."""
-        raise NotImplementedError
