@@ -58,10 +58,10 @@ class Past:
         It takes up the older half of the window as well, so that it need not be made anew at every turn.
         """
         unsummarized = self._unsummarized()
-        fitting = _fitting(unsummarized, tokens)
-        if fitting == len(unsummarized):
+        fits = _fitting(unsummarized, tokens)
+        if fits == len(unsummarized):
             return ()
-        older = unsummarized[: -max(1, fitting // 2)]
+        older = unsummarized[: -max(1, fits // 2)]
         return older[: max(1, _first(older, tokens))]
 
     def then(self, exchange: Exchange) -> "Past":
