@@ -5,11 +5,13 @@ Everything that differs between SQLite and Postgres is in this file and in `sche
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Column, ColumnElement, Connection, Executable, Row, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -216,13 +218,38 @@ _engine = partial(
 )
 
 
+class _SqliteConnection(sqlite3.Connection):
+    """Gives its locks back when it is closed.
+
+    A connection on which a statement is cancelled is closed, and SQLite puts that off while the statement lives: it
+    would keep the write lock until the garbage collector comes by.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._open: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        cursor = super().cursor(*args, **kwargs)
+        self._open.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it is closed already
+            for cursor in list(self._open):
+                cursor.close()
+            self.rollback()
+        super().close()
+
+
 def postgres_engine(url: str) -> AsyncEngine:
     return _engine(url, pool_size=POSTGRES_CONNECTIONS, pool_pre_ping=True, connect_args={"timeout": DEADLINE})
 
 
 def sqlite_writer(url: str, *, busy_ms: int) -> AsyncEngine:
     """One connection; the driver's own `BEGIN` is off and every transaction takes the write lock at once."""
-    engine = _engine(url, pool_size=1, pool_reset_on_return=None, connect_args={"isolation_level": None})
+    arguments = {"isolation_level": None, "factory": _SqliteConnection}
+    engine = _engine(url, pool_size=1, pool_reset_on_return=None, connect_args=arguments)
     _on_connect(engine, [f"busy_timeout={busy_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"])
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine
@@ -233,6 +260,7 @@ def _sqlite_reader(url: str) -> AsyncEngine:
     engine = _engine(
         url,
         pool_size=SQLITE_READERS,
+        connect_args={"factory": _SqliteConnection},
         pool_reset_on_return=None,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
