@@ -224,11 +224,11 @@ async def test_nothing_is_begun_for_who_hung_up_while_waiting(quiet: Platform) -
 
 
 class Silent(Held):
-    """Engine. Starts of this tenant on one queue get no answer, after a while."""
+    """Engine. Starts of this tenant on one queue wait, and then have no answer."""
 
     async def start(self, principal: Principal, launch: Launch) -> str:
         self.waiting += 1
-        await asyncio.sleep(0.2)
+        await self.free.wait()
         raise TemporalUnavailable
 
 
@@ -236,7 +236,10 @@ async def test_a_temporal_that_does_not_answer_is_not_waited_for_by_one_after_th
     crowd = await quiet.user()
     silent = Silent(quiet.services.engine, crowd.tenant, names.CHAT_QUEUE)
     async with api_client(replace(quiet.services, engine=silent), dict(crowd.http.headers)) as mine:
-        replies = await asyncio.gather(*(mine.post("/api/v1/chat", json={"message": f"{n}?"}) for n in range(20)))
+        asked = [asyncio.create_task(mine.post("/api/v1/chat", json={"message": f"{n}?"})) for n in range(20)]
+        await until_waiting(silent, AT_ONCE[Kind.CHAT])
+        silent.free.set()
+        replies = await asyncio.gather(*asked)
 
     problems = [reply.json() for reply in replies]
     assert {(reply.status_code, reply.json()["code"]) for reply in replies} == {(503, "dependency_unavailable")}
