@@ -15,7 +15,7 @@ from domain.names import new_id
 from tests.api.test_access import joined
 from tests.platform import PASSWORD, Platform, User
 
-OPERATIONS = int(os.environ.get("MOORAGE_APART_OPERATIONS", "2500"))
+OPERATIONS = int(os.environ.get("MOORAGE_APART_OPERATIONS", "1500"))
 SEED = int(os.environ.get("MOORAGE_APART_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 TENANTS, USERS, AT_ONCE = 5, 4, 8  # users of each tenant
 OPEN = 24  # runs: more of them in one process are a load test

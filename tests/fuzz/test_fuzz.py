@@ -14,7 +14,7 @@ from tests.api.serving import serving
 from tests.fuzz.requests import Fuzz
 from tests.platform import Platform, platform
 
-REQUESTS = int(os.environ.get("MOORAGE_FUZZ_REQUESTS", "2000"))
+REQUESTS = int(os.environ.get("MOORAGE_FUZZ_REQUESTS", "1200"))
 SEED = int(os.environ.get("MOORAGE_FUZZ_SEED", "20250101"))
 PROBLEM = {"type", "title", "status", "detail", "instance", "code", "request_id"}
 
