@@ -28,7 +28,7 @@ class Load:
         self._most = services.settings.chat_backlog
         self._backlog = NOTHING
         self._looked = 0.0
-        self._since = 0  # questions let in since the look began
+        self._since = 0  # questions let in since that look began
         self._look: asyncio.Task[None] | None = None
 
     async def check(self, principal: Principal) -> None:
@@ -49,10 +49,11 @@ class Load:
         self._since += 1
 
     async def _look_again(self) -> None:
-        self._since = 0
+        seen = self._since
         try:
             self._backlog = await self._services.engine.backlog(names.CHAT_QUEUE)
         except MoorageError as error:
             _log.warning("backlog_unknown", code=error.code)
             return
+        self._since -= seen
         self._looked = time.monotonic()
