@@ -221,8 +221,8 @@ _engine = partial(
 class _SqliteConnection(sqlite3.Connection):
     """Gives its locks back when it is closed.
 
-    A connection on which a statement is cancelled is closed, and SQLite puts that off while the statement lives: it
-    would keep the write lock until the garbage collector comes by.
+    A connection on which a statement is cancelled is closed, and SQLite puts that off while the statement lives: until
+    the garbage collector comes by, a writer would keep its lock and a reader the log from being emptied.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,10 @@
 """What SQLite alone promises: one writer at a time, readers that cannot write, commits that survive a power cut."""
 
 import asyncio
+import gc
 import sqlite3
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -17,6 +20,14 @@ from tests.contract.records import a_tenant
 @pytest.fixture
 def engine() -> str:
     return "sqlite"
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """The garbage collector may come minutes later."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 async def test_a_reader_cannot_write(database: Database) -> None:
@@ -79,3 +90,37 @@ async def test_a_writing_transaction_takes_its_lock_at_the_start(database: Datab
         pass
 
     assert statements == ["BEGIN IMMEDIATE"]
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_statement_cancelled_while_it_reads_leaves_neither_lock_nor_snapshot(
+    database_url: str, database: Database, kind: str
+) -> None:
+    loop, reading, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    async with database.write() as connection:
+        await connection.execute(insert(tenants), [a_tenant(), a_tenant()])
+
+    def wait() -> int:
+        loop.call_soon_threadsafe(reading.set)
+        go.wait(10)
+        return 1
+
+    async def read() -> None:
+        async with getattr(database, kind)() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            await driver.create_function("wait", 0, wait)
+            await connection.execute(text("SELECT wait() FROM tenants"))
+
+    stuck = asyncio.create_task(read())
+    await reading.wait()
+    stuck.cancel()
+    go.set()
+    await asyncio.wait([stuck])
+
+    assert stuck.cancelled()
+    async with database.write() as connection:
+        await connection.execute(insert(tenants).values(**a_tenant()))
+    with closing(sqlite3.connect(database_url.partition("///")[2])) as other:
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert not busy
