@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -23,8 +24,9 @@ _log = structlog.get_logger()
 class Load:
     """The backlog of questions, as this process last saw it, and what it has let in since. Nobody waits for a look."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         self._services = services
+        self._clock = clock
         self._most = services.settings.chat_backlog
         self._backlog = NOTHING
         self._looked = 0.0
@@ -35,7 +37,7 @@ class Load:
         """Raises Overloaded: there are too many, and the tenant has more than its share of them."""
         if not self._most:
             return
-        age = time.monotonic() - self._looked
+        age = self._clock() - self._looked
         if age > LOOK and (self._look is None or self._look.done()):
             self._look = asyncio.create_task(self._look_again())
         if age > TRUSTED or self._backlog.tasks + self._since < self._most:
@@ -56,4 +58,4 @@ class Load:
             _log.warning("backlog_unknown", code=error.code)
             return
         self._since -= seen
-        self._looked = time.monotonic()
+        self._looked = self._clock()

@@ -7,50 +7,51 @@ from typing import Any, cast
 
 import pytest
 
-import api.load
-from api.load import Load
+from api.load import LOOK, Load
 from domain.accounts import Principal
 from domain.errors import Overloaded
 from domain.load import Backlog, Share
 from infra.services import Services
+from tests.clock import Clock
 
 WHO = Principal("tenant", "account")
 
 
 class Queue:
-    """Engine and runs: a queue that says how long it is when it is told to."""
+    """Engine and runs: a queue of nobody, which is looked at when it is let go."""
 
     def __init__(self) -> None:
-        self.looks = 0
-        self.says = asyncio.Event()
+        self.reached, self.free, self.told = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def backlog(self, _queue: str) -> Backlog:
-        self.looks += 1
-        await self.says.wait()
+        self.reached.set()
+        await self.free.wait()
+        self.told.set()  # who waits for it comes after the look has ended: nothing more is waited for in it
         return Backlog(0, timedelta(0))
 
     async def share(self, _principal: Principal) -> Share:
         return Share(mine=9, tenants=1)
 
 
-async def test_who_was_let_in_counts_until_a_look_has_seen_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api.load, "LOOK", 0.0)
-    queue = Queue()
+async def test_who_was_let_in_counts_until_a_look_has_seen_them() -> None:
+    queue, clock = Queue(), Clock()
     settings = SimpleNamespace(chat_backlog=2)
-    load = Load(cast("Services", cast("Any", SimpleNamespace(settings=settings, engine=queue, runs=queue))))
-    queue.says.set()
+    load = Load(cast("Services", cast("Any", SimpleNamespace(settings=settings, engine=queue, runs=queue))), clock)
+    queue.free.set()
     await load.check(WHO)
-    await asyncio.sleep(0)
-    queue.says.clear()
+    await queue.told.wait()
+    for event in (queue.reached, queue.free, queue.told):
+        event.clear()
     for _ in range(2):
         load.let_in()
 
-    for _ in range(2):
-        with pytest.raises(Overloaded):
-            await load.check(WHO)
-        await asyncio.sleep(0)
-    queue.says.set()
-    await asyncio.sleep(0.01)
+    clock.now += 2 * LOOK
+    with pytest.raises(Overloaded):
+        await load.check(WHO)
+    await queue.reached.wait()
+    with pytest.raises(Overloaded):
+        await load.check(WHO)
+    queue.free.set()
+    await queue.told.wait()
 
-    assert queue.looks == 2
     await load.check(WHO)

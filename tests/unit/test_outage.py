@@ -4,14 +4,7 @@ import pytest
 
 from api.outage import AGAIN, Outage
 from domain.errors import TemporalUnavailable
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
