@@ -9,34 +9,33 @@ import asyncio
 import os
 import platform
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from infra.telemetry import configure_logging
 from tests.bench import chat, documents, hops, metering, overhead, search, streams, usage
 from tests.bench.stack import launched, provider
-from tests.bench.table import Figure, table
+from tests.bench.table import Figure, show
 
 
-async def bench(repeats: int) -> list[Figure]:
-    figures: list[Figure] = []
+async def bench(repeats: int) -> AsyncIterator[list[Figure]]:
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as scratch:
         homes = Path(scratch)
         async with provider() as base_url:
             model = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "bench"}
             async with launched(homes / "talking", **model) as stack:
-                figures += await overhead.measure(stack, repeats)
-                figures += await streams.measure_idle(stack, base_url)
-                figures += await hops.measure(stack, repeats)
-                figures += await chat.measure(stack, repeats)
-                figures += await streams.measure_first_word(stack, base_url, repeats)
-                figures += await search.measure(stack, repeats)
-                figures += await documents.measure_one(stack, repeats)
-                figures += await usage.measure(stack, homes / "talking", repeats)
+                yield await overhead.measure(stack, repeats)
+                yield await streams.measure_idle(stack, base_url)
+                yield await hops.measure(stack, repeats)
+                yield await chat.measure(stack, repeats)
+                yield await streams.measure_first_word(stack, base_url, repeats)
+                yield await search.measure(stack, repeats)
+                yield await documents.measure_one(stack, repeats)
+                yield await usage.measure(stack, homes / "talking", repeats)
             bought = {"MOORAGE_EMBEDDER": "openai", "MOORAGE_EMBEDDING_DIMENSIONS": "384"}
             async with launched(homes / "stub-embeddings", **model, **bought) as stack:
-                figures += await documents.measure_many(stack, repeats)
-            figures += await metering.measure(base_url, homes / "metering", repeats)
-    return figures
+                yield await documents.measure_many(stack, repeats)
+            yield await metering.measure(base_url, homes / "metering", repeats)
 
 
 def main() -> None:
@@ -47,7 +46,7 @@ def main() -> None:
     os.environ |= {"MOORAGE_RATE_LIMIT": "0", "MOORAGE_RATE_LIMIT_ANONYMOUS": "0"}  # of the platforms in this process
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, ", end="")
     print(f"load {os.getloadavg()[0]:.1f} at the start, {options.repeats} repeats\n", flush=True)
-    print(table(asyncio.run(bench(options.repeats))))
+    asyncio.run(show(bench(options.repeats)))
 
 
 if __name__ == "__main__":

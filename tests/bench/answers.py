@@ -13,13 +13,13 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench.stack import Stack, launched
-from tests.bench.table import Figure, p, table
+from tests.bench.table import Figure, p, show
 from tests.xquad.marks import holds, share
 
 FOLDER = Path(os.environ.get("MOORAGE_XQUAD", "xquad"))
@@ -64,13 +64,6 @@ class Reply:
 
     def cites(self, document_id: str) -> bool:
         return any(source["cited"] and source["document_id"] == document_id for source in self.body["sources"])
-
-
-async def measure(stack: Stack, questions: Sequence[Question]) -> list[Figure]:
-    library = await _upload(stack)
-    answered = await _ask_all(stack, [(question, []) for question in questions])
-    others = [(question, _without(library, question)) for question in questions]
-    return [*_of_answerable(library, answered), *_of_unanswerable(await _ask_all(stack, others))]
 
 
 def _of_answerable(library: Library, replies: Sequence[Reply]) -> list[Figure]:
@@ -151,11 +144,15 @@ def _rows(name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-async def bench(number: int) -> list[Figure]:
+async def bench(number: int) -> AsyncIterator[list[Figure]]:
     questions = _questions(number)
     with tempfile.TemporaryDirectory(prefix="moorage-answers-") as home:
         async with launched(Path(home), OPENAI_API_KEY="", OPENAI_BASE_URL="") as stack:  # answers are quotes
-            return await measure(stack, questions)
+            library = await _upload(stack)
+            replies = await _ask_all(stack, [(question, []) for question in questions])
+            yield _of_answerable(library, replies)
+            replies = await _ask_all(stack, [(question, _without(library, question)) for question in questions])
+            yield _of_unanswerable(replies)
 
 
 def main() -> None:
@@ -164,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     if not FOLDER.is_dir():
         parser.error(f"no questions in {FOLDER}: name their folder in MOORAGE_XQUAD")
-    print(table(asyncio.run(bench(options.questions))))
+    asyncio.run(show(bench(options.questions)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tests.bench import saturation
 from tests.bench.chat import EACH, rate
 from tests.bench.questions import question
 from tests.bench.stack import Stack, launched, provider, scripted
-from tests.bench.table import Figure, p, table
+from tests.bench.table import Figure, p, show
 
 RAMP = (1, 8, 32, 128)  # in flight
 WARM = 8
@@ -31,22 +31,19 @@ UPLOADS, CHATS = 1000, 200  # of the tenant that floods
 SECONDS = 30  # for which the other tenant asks once a second
 
 
-async def measure_ramp(stack: Stack, base_url: str) -> tuple[list[Figure], float]:
-    """(figures, the highest rate). Errors would end it."""
+async def measure_ramp(stack: Stack, base_url: str) -> AsyncIterator[list[Figure]]:
+    """An error would end it."""
     async with scripted(base_url, **MODEL):
         await rate(stack, 1, WARM, "")  # models and prompts are loaded once
         before = stack.memory("api"), stack.memory("worker-chat")
-        figures: list[Figure] = []
         for in_flight in RAMP:
-            figures += await rate(stack, REPEATS, in_flight, "")
+            yield await rate(stack, REPEATS, in_flight, "")
         grown = [stack.memory(name) - earlier for name, earlier in zip(("api", "worker-chat"), before, strict=True)]
     chats = REPEATS * EACH * sum(RAMP)
-    best = max(p(one.values, 0.5) for one in figures if one.unit == "1/s")
-    return [
-        *figures,
+    yield [
         Figure(f"(n) memory that {chats} conversations left: API", "MB", [grown[0]]),
         Figure("— chat worker", "MB", [grown[1]]),
-    ], best
+    ]
 
 
 async def measure_stalled(stack: Stack, base_url: str) -> list[Figure]:
@@ -196,17 +193,20 @@ async def _until_let_in(request: Callable[[], Awaitable[httpx.Response]]) -> Non
     assert response.is_success, response.text
 
 
-async def load() -> list[Figure]:
+async def load() -> AsyncIterator[list[Figure]]:
     with tempfile.TemporaryDirectory(prefix="moorage-load-") as scratch:
         async with (
             provider() as base_url,
             launched(Path(scratch) / "home", OPENAI_BASE_URL=base_url, OPENAI_API_KEY="load") as stack,
         ):
-            ramp, peak = await measure_ramp(stack, base_url)
-            stalled = await measure_stalled(stack, base_url)
-            saturated = await saturation.measure(stack, peak)
-            return [*ramp, *saturated, *await measure_flood(stack), *stalled]
+            peak = 0.0
+            async for figures in measure_ramp(stack, base_url):
+                yield figures
+                peak = max([peak, *(p(one.values, 0.5) for one in figures if one.unit == "1/s")])
+            yield await measure_stalled(stack, base_url)
+            yield await saturation.measure(stack, peak)
+            yield await measure_flood(stack)
 
 
 if __name__ == "__main__":
-    print(table(asyncio.run(load())))
+    asyncio.run(show(load()))

@@ -1,6 +1,7 @@
 """(k) Twice as many questions as can be answered: what is still answered, what is sent away, and how soon it ends."""
 
 import asyncio
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ async def measure(stack: Stack, peak: float) -> list[Figure]:
     await asyncio.gather(*asking)
     good = [at for at in flood.answered if SETTLES < at <= SECONDS]
     sent_away = flood.statuses[429] + flood.statuses[503]
-    print(f"(k) of {len(asking)} questions at {rate:.0f}/s: {dict(flood.statuses)}", flush=True)
+    print(f"(k) of {len(asking)} questions at {rate:.0f}/s: {dict(flood.statuses)}", file=sys.stderr)
     return [
         Figure(
             f"(k) goodput at {TIMES} × the peak ÷ the peak",

@@ -1,8 +1,10 @@
 """A measured quantity, and many of them as a Markdown table."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+
+HEAD = "| figure | unit | min | median | max | target |\n|---|---|--:|--:|--:|---|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +23,12 @@ class Figure:
         return " | ".join(["", self.name, self.unit, *cells, self.target, ""]).strip()
 
 
-def table(figures: Sequence[Figure]) -> str:
-    head = "| figure | unit | min | median | max | target |\n|---|---|--:|--:|--:|---|"
-    return "\n".join([head, *(figure.row() for figure in figures)])
+async def show(measured: AsyncIterator[Sequence[Figure]]) -> None:
+    """Print each row as soon as it is measured: who ends a long run keeps what it had."""
+    print(HEAD, flush=True)
+    async for figures in measured:
+        for figure in figures:
+            print(figure.row(), flush=True)
 
 
 def p(values: Sequence[float], quantile: float) -> float:
