@@ -4,7 +4,7 @@ from typing import Any
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.langgraph import LangGraphPlugin
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, WorkflowRunner
 
 from agents.chat import chat_graph, turn_graph
 from agents.documents import documents_graph
@@ -38,7 +38,7 @@ class Documents:
     async def publish(self, state: Any) -> Any: ...
 
 
-def replayer() -> Replayer:
+def replayer(runner: WorkflowRunner) -> Replayer:
     """Fresh graphs each time: the plugin rewrites those it is given."""
     graphs = {
         "chat": chat_graph(Chat()),
@@ -47,6 +47,7 @@ def replayer() -> Replayer:
     }
     return Replayer(
         workflows=[ChatTurn, IngestDocument, Reconcile, RecordUsage, ReplayRuns, Sweep],
+        workflow_runner=runner,
         plugins=[LangGraphPlugin(graphs=graphs)],
         data_converter=pydantic_data_converter,
     )

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from tests.platform import Platform, User
 from tests.replay.graphs import replayer
+from workflows.worker import RUNNER
 
 GOLDEN = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
@@ -28,7 +30,13 @@ def history(path: Path) -> WorkflowHistory:
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 async def test_a_golden_history_replays(path: Path) -> None:
-    await replayer().replay_workflow(history(path))
+    await replayer(RUNNER).replay_workflow(history(path))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+async def test_a_golden_history_replays_within_the_sandbox(path: Path) -> None:
+    """Workers go without it; what it forbids, a clock, chance, a file, is forbidden to workflows all the same."""
+    await replayer(SandboxedWorkflowRunner()).replay_workflow(history(path))
 
 
 def test_every_workflow_has_a_golden_history() -> None:
@@ -55,7 +63,7 @@ async def test_every_history_of_a_live_platform_replays(quiet: Platform, user: U
 
     replayed = 0
     runs = quiet.client.list_workflows(f"TenantId = '{user.tenant}' AND ExecutionStatus != 'Running'")
-    async with replayer().workflow_replay_iterator(runs.map_histories()) as results:
+    async with replayer(RUNNER).workflow_replay_iterator(runs.map_histories()) as results:
         async for result in results:
             assert result.replay_failure is None
             replayed += 1
