@@ -63,7 +63,7 @@ def _start(home: Path) -> tuple[dict[str, Any], bool]:
     running = _moorage("status", "--json", "--home", str(home), check=False)
     if running.returncode == 0:
         return json.loads(running.stdout), False
-    out.print("Starting Temporal, Valkey, Weaviate, the API and two workers …")
+    out.print("Starting Temporal, Valkey, Weaviate, the API and three workers …")
     return json.loads(_moorage("dev", "--detach", "--home", str(home)).stdout), True
 
 

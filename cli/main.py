@@ -32,7 +32,8 @@ def dev(
     home: Home = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="The API's port; a free one unless given.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=16, help="APIs and workers of each queue to start; one unless given.")
+        int | None,
+        typer.Option(min=1, max=16, help="APIs and workers of each queue; one, and two for chat, unless given."),
     ] = None,
     detach: Annotated[bool, typer.Option(help="Return when everything is ready, printing one JSON object.")] = False,
 ) -> None:

@@ -81,7 +81,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     metrics_port: int = Field(0, ge=0, le=65535, description="Of a worker, or of one of several APIs on one port")
-    workers: int = Field(1, ge=1, le=16, description="What the launcher starts of each: APIs and workers of each queue")
+    workers: Annotated[int | None, Field(ge=1, le=16), Unset] = Field(
+        None, description="What the launcher starts of each: APIs and workers of each queue; None: what fills two cores"
+    )
     secret_key: SecretStr = SecretStr(DEV_KEY)
     secret_key_previous: SecretStr = SecretStr("")
     docs: Annotated[bool | None, Unset] = Field(None, description="None: in dev only")

@@ -1,4 +1,4 @@
-"""Our own processes: migrations once, then the API and the workers of each queue, one of each or several."""
+"""Our own processes: migrations once, then the API and the workers of each queue, one or several of each."""
 
 import os
 import sys
@@ -14,6 +14,10 @@ from infra.stack.probes import answering
 from infra.stack.process import Process
 
 NICE = {CHAT_QUEUE: 0, DOCUMENTS_QUEUE: 10}  # embedding a document must not slow down who waits for an answer
+API = "api"
+# Unless the operator says how many. A worker is one Python process and fills one core at most; two answer 1.3 times as
+# many questions on two cores, and a third one fewer again.
+USUAL = {API: 1, CHAT_QUEUE: 2, DOCUMENTS_QUEUE: 1}
 GRACE = {CHAT_QUEUE: 15.0, DOCUMENTS_QUEUE: 65.0}  # seconds; the worker itself waits 10 and 60 for its activities
 
 
@@ -28,11 +32,13 @@ class Platform:
 
     def __init__(self, settings: Settings, home: Path, ports: Ports, env: EnvFile, addresses: Addresses) -> None:
         fixed = settings.port if "port" in settings.model_fields_set else 0
-        self._port = ports.port("api", fixed=fixed)
-        workers = [name for queue in GRACE for name in numbered(f"worker-{queue}", settings.workers)]
-        apis = numbered("api", settings.workers) if settings.workers > 1 else []  # one is found at the API's own port
-        self._own_ports = {name: ports.port(f"{name}-metrics") for name in (*apis, *workers)}
-        self._workers = settings.workers
+        self._port = ports.port(API, fixed=fixed)
+        self._apis = numbered(API, settings.workers or USUAL[API])
+        self._workers = {
+            name: queue for queue in GRACE for name in numbered(f"worker-{queue}", settings.workers or USUAL[queue])
+        }
+        apis = self._apis if len(self._apis) > 1 else []  # one is found at the API's own port
+        self._own_ports = {name: ports.port(f"{name}-metrics") for name in (*apis, *self._workers)}
         self._environment = {
             **os.environ,
             **addresses.environment(),
@@ -52,8 +58,8 @@ class Platform:
 
     def processes(self) -> list[Process]:
         """In the order of start, which is the reverse of the order in which they are stopped."""
-        workers = [self._worker(name, queue) for queue in GRACE for name in numbered(f"worker-{queue}", self._workers)]
-        return [*reversed(workers), *map(self._api, numbered("api", self._workers))]
+        workers = [self._worker(name, queue) for name, queue in self._workers.items()]
+        return [*reversed(workers), *map(self._api, self._apis)]
 
     def _api(self, name: str) -> Process:
         return Process(

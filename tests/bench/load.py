@@ -42,7 +42,7 @@ async def measure_ramp(stack: Stack, base_url: str) -> AsyncIterator[list[Figure
     chats = REPEATS * EACH * sum(RAMP)
     yield [
         Figure(f"(n) memory that {chats} conversations left: API", "MB", [grown[0]]),
-        Figure("— chat worker", "MB", [grown[1]]),
+        Figure("— chat workers", "MB", [grown[1]]),
     ]
 
 

@@ -38,10 +38,9 @@ class Stack:
             await stranger.samples()
             yield stranger
 
-    def memory(self, process: str) -> float:
-        """Resident megabytes."""
-        lines = Path(f"/proc/{self.pids[process]}/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    def memory(self, kind: str) -> float:
+        """Resident megabytes of all processes of this kind: `api`, `worker-chat`, `worker-documents`."""
+        return sum(_resident(pid) for name, pid in self.pids.items() if name.startswith(kind))
 
     async def start(self, message: str) -> str:
         """The workflow id of a question that is being answered."""
@@ -131,6 +130,11 @@ async def scripted(base_url: str, **manners: float | str) -> AsyncIterator[None]
             yield
         finally:
             (await model.post(script, json={"reset": True})).raise_for_status()
+
+
+def _resident(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 async def _account(http: httpx.AsyncClient) -> str:

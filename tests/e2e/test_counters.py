@@ -34,7 +34,8 @@ async def test_the_pages_of_all_processes_together_say_what_the_ledger_says(tmp_
             await chats(stack, provider)
             await asyncio.gather(*(search(stack) for _ in range(5)))
             ledger = await settled(stack)
-            api, chat, documents = [await page(url) for url in stack.metrics_urls]
+            api, *several, documents = [await page(url) for url in stack.metrics_urls]
+    chat = {name: sum((one[name] for one in several), Counter()) for name in (CALLS, TOKENS)}
 
     calls, tokens = of_lines(ledger)
     print(f"\n  {calls.total()} lines, {tokens.total()} tokens; on the pages {api[CALLS].total()} of the API, ", end="")

@@ -17,7 +17,7 @@ from infra.stack.identity import born, lives
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 
-NAMES = {"temporal", "redis", "weaviate", "api", "worker-chat", "worker-documents"}
+NAMES = {"temporal", "redis", "weaviate", "api", "worker-chat", "worker-chat-2", "worker-documents"}
 LINKS = ("api_url", "temporal_ui_url", "temporal_address", "weaviate_url", "redis_url", "metrics_urls")
 
 Report = dict[str, Any]

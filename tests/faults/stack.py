@@ -90,7 +90,8 @@ async def launched(
             name: await stack.enter_async_context(Proxy(target, ports.port(f"proxy-{name}"), seed))
             for name, target in _targets(plan.addresses, provider).items()
         }
-        platform = Platform(Settings(_env_file=None, home=home), home, ports, env, _through(plan.addresses, proxies))
+        one_of_each = Settings(_env_file=None, home=home, workers=1)
+        platform = Platform(one_of_each, home, ports, env, _through(plan.addresses, proxies))
         ours = {
             "OPENAI_BASE_URL": f"http://127.0.0.1:{proxies['provider'].port}/v1",
             "OPENAI_API_KEY": "test-key",
