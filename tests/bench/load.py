@@ -108,7 +108,7 @@ async def _beside(stack: Stack, other: Stack, uploads: int, chats: int) -> float
 async def _unfinished(stack: Stack) -> bool:
     for state in ("queued", "running"):
         page = (await stack.http.get("/api/v1/runs", params={"state": state})).raise_for_status().json()
-        if page["items"] or page["next_cursor"]:
+        if page["items"] or page.get("next_cursor"):
             return True
     return False
 

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from cli.main import app
 from domain import names
 from infra.settings import Environment, Settings
+from infra.stack.platform import USUAL
 from infra.stack.temporal import DYNAMIC_CONFIG, RETENTION
 from infra.stack.weaviate import ONE_NODE
 from infra.stack.weaviate_binary import VERSION as WEAVIATE_VERSION
@@ -145,6 +146,10 @@ def test_the_api_listens_where_it_is_published_and_probed() -> None:
     assert SERVICES["api"]["ports"][0].endswith(f":{port}")
     assert f"EXPOSE {port}\n" in DOCKERFILE
     assert f"http://127.0.0.1:{port}/healthz" in DOCKERFILE
+
+
+def test_as_many_chat_workers_run_as_on_one_machine() -> None:
+    assert SERVICES["worker-chat"]["scale"] == USUAL[names.CHAT_QUEUE]
 
 
 @pytest.mark.parametrize("name", ["worker-chat", "worker-documents"])
