@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from tests.faults.stack import Stack
 
@@ -11,14 +11,17 @@ EVERY = 0.2  # seconds
 
 @asynccontextmanager
 async def carefree(stack: Stack) -> AsyncIterator[None]:
+    over = asyncio.Event()
+
     async def forget() -> None:
-        while True:
+        while not over.is_set():
             await stack.unlimited()
-            await asyncio.sleep(EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), EVERY)
 
     forgetting = asyncio.create_task(forget())
     try:
         yield
     finally:
-        forgetting.cancel()
+        over.set()  # told, not cancelled: redis-py can swallow a cancel (its issue 2028), and this went on for ever
         await asyncio.gather(forgetting, return_exceptions=True)
