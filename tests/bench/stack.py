@@ -40,7 +40,9 @@ class Stack:
 
     def memory(self, kind: str) -> float:
         """Resident megabytes of all processes of this kind: `api`, `worker-chat`, `worker-documents`."""
-        return sum(_resident(pid) for name, pid in self.pids.items() if name.startswith(kind))
+        pids = [pid for name, pid in self.pids.items() if name.startswith(kind)]
+        assert pids, f"no process is a {kind}"
+        return sum(map(_resident, pids))
 
     async def start(self, message: str) -> str:
         """The workflow id of a question that is being answered."""

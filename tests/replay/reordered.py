@@ -17,6 +17,7 @@ from temporalio.worker import Replayer
 from agents.chat import chat_graph
 from tests.replay.graphs import Chat
 from workflows.chat import ChatTurn
+from workflows.worker import RUNNER
 
 
 async def main(path: Path, workflow_id: str) -> None:
@@ -25,6 +26,7 @@ async def main(path: Path, workflow_id: str) -> None:
     graph.add_edge("__start__", "retrieve")
     changed = Replayer(
         workflows=[ChatTurn],
+        workflow_runner=RUNNER,
         plugins=[LangGraphPlugin(graphs={"chat": graph})],
         data_converter=pydantic_data_converter,
     )

@@ -8,6 +8,7 @@ from temporalio.worker import Replayer, Worker
 from domain.names import new_id
 from infra.stack.addresses import Addresses
 from tests.workflows.looping import CALLS, Looping, looping_graph
+from workflows.worker import RUNNER
 
 
 async def test_a_loop_of_equal_calls_runs_each_of_them_in_every_run_and_replays(addresses: Addresses) -> None:
@@ -17,7 +18,11 @@ async def test_a_loop_of_equal_calls_runs_each_of_them_in_every_run_and_replays(
     CALLS.clear()
 
     async with Worker(
-        client, task_queue=queue, workflows=[Looping], plugins=[LangGraphPlugin(graphs={"loop": looping_graph()})]
+        client,
+        task_queue=queue,
+        workflows=[Looping],
+        workflow_runner=RUNNER,
+        plugins=[LangGraphPlugin(graphs={"loop": looping_graph()})],
     ):
         handles = []
         for word in ("same", "same", "same", "same", "same"):
@@ -28,6 +33,7 @@ async def test_a_loop_of_equal_calls_runs_each_of_them_in_every_run_and_replays(
     for handle in handles:
         again = Replayer(
             workflows=[Looping],
+            workflow_runner=RUNNER,
             plugins=[LangGraphPlugin(graphs={"loop": looping_graph()})],
             data_converter=pydantic_data_converter,
         )
